@@ -1,0 +1,129 @@
+//! An open file: positioned reads and writes, allocation, syncing, mapping.
+//!
+//! Concurrency: every method may be called from any thread at any time; there is no cursor. Reads
+//! and writes of overlapping ranges at the same time may see any mix of both.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+
+use crate::error::{Error, Operation, Result};
+use crate::fs::Access;
+use crate::map::MappedRegion;
+
+/// An open file, closed when the last handle is dropped.
+pub trait File: Send + Sync + Debug {
+    /// The path that it was created or opened by (a later rename does not change this).
+    fn path(&self) -> &Path;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// As the system reports.
+    fn len(&self) -> Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// As [`len`](File::len).
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads from `offset` until `buf` is full or the file ends; returns the bytes read. Less than
+    /// `buf.len()` means that the file ends there. Holes read as zeros.
+    ///
+    /// # Errors
+    /// When the device cannot deliver the bytes; `buf` is then unspecified.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// Fills `buf` from `offset`.
+    ///
+    /// # Errors
+    /// [`UnexpectedEof`](crate::ErrorKind::UnexpectedEof), saying how many bytes were found, if
+    /// the file ends before `offset + buf.len()`; otherwise as [`read_at`](File::read_at).
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let found = self.read_at(buf, offset)?;
+        if found == buf.len() {
+            return Ok(());
+        }
+        let expected = buf.len();
+        let source = io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("expected {expected} bytes, found {found} before the end of the file"),
+        );
+        Err(Error::new(Operation::Read, self.path(), source).with_range(offset, expected as u64))
+    }
+
+    /// Writes all of `buf` at `offset`, extending the file where needed. Writing beyond the end
+    /// leaves a hole; writing nothing does nothing.
+    ///
+    /// # Errors
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) when the file system is full,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) on a handle opened with
+    /// [`Access::Read`]. Any part of `buf` may have been written.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()>;
+
+    /// Reserves blocks for `[offset, offset + len)`, so that later writes there do not run out of
+    /// space, and extends the file to `offset + len` if it is shorter. Bytes that the file had stay;
+    /// new ones are zeros. `len` 0 does nothing.
+    ///
+    /// Where the system or file system cannot reserve, the part beyond the end of the file is
+    /// filled with zeros, and holes before it are left: do not count on those.
+    ///
+    /// # Errors
+    /// [`NoSpace`](crate::ErrorKind::NoSpace): the file may have been extended in part; remove it or
+    /// [`set_len`](File::set_len) it back.
+    fn allocate(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Cuts the file to `len`, or extends it by a hole.
+    ///
+    /// # Errors
+    /// As the system reports.
+    fn set_len(&self, len: u64) -> Result<()>;
+
+    /// Makes the content and the length durable, whichever handle or mapping wrote them, but not
+    /// the file's directory entry ([`Fs::sync_dir`](crate::Fs::sync_dir)).
+    ///
+    /// # Errors
+    /// After *any* error what is on disk is unknown, and a second sync would succeed without having
+    /// written what the first one could not: the system marks such pages clean. Never call it again
+    /// to try once more; write the data into a new file, or stop.
+    fn sync_data(&self) -> Result<()>;
+
+    /// As [`sync_data`](File::sync_data), and the rest of the metadata (times) too.
+    ///
+    /// # Errors
+    /// As [`sync_data`](File::sync_data).
+    fn sync_all(&self) -> Result<()>;
+
+    /// Starts write-back of `[offset, offset + len)`, and waits for its end if `wait`; so that a
+    /// later sync finds little to do. Makes nothing durable by itself: the device may hold it in a
+    /// cache, and metadata is not written. Where there is no such call, `wait` syncs the file's
+    /// data, and without `wait` nothing happens.
+    ///
+    /// # Errors
+    /// With `wait`, as [`sync_data`](File::sync_data), the error being then reported here and *not*
+    /// again by the sync that follows: treat it as a failed sync.
+    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Result<()>;
+
+    /// Gives back the blocks of `[offset, offset + len)`, which then reads as zeros; the length
+    /// stays. `len` 0 does nothing.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where that cannot be done: keep the blocks.
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Maps `[offset, offset + len)`, which must lie within the file, shared with every other
+    /// handle; `offset` need not be aligned. The mapping outlives this handle.
+    ///
+    /// A file must not be truncated while it is mapped: touching what is cut off kills the process
+    /// (SIGBUS).
+    ///
+    /// # Errors
+    /// [`UnexpectedEof`](crate::ErrorKind::UnexpectedEof) if the range is not within the file,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `len` is 0,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for [`Access::ReadWrite`] of a
+    /// handle opened with [`Access::Read`].
+    fn map(&self, offset: u64, len: usize, access: Access) -> Result<MappedRegion>;
+}

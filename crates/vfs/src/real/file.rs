@@ -1,0 +1,148 @@
+//! An open file of the operating system.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::sys;
+use crate::error::{Error, Operation, Result};
+use crate::file::File;
+use crate::fs::Access;
+use crate::map::MappedRegion;
+
+#[derive(Debug)]
+pub(super) struct RealFile {
+    file: fs::File,
+    path: Box<Path>,
+    access: Access,
+}
+
+impl RealFile {
+    pub(super) fn new(file: fs::File, path: &Path, access: Access) -> Self {
+        RealFile { file, path: path.into(), access }
+    }
+
+    #[cold]
+    fn error(&self, operation: Operation, source: io::Error) -> Error {
+        Error::new(operation, &*self.path, source)
+    }
+
+    /// Refuses to change a file opened for reading, with the same error on every system.
+    fn writable(&self) -> io::Result<&fs::File> {
+        match self.access {
+            Access::ReadWrite => Ok(&self.file),
+            Access::Read => Err(read_only()),
+        }
+    }
+
+    fn map_checked(&self, offset: u64, len: usize, access: Access) -> io::Result<MappedRegion> {
+        if access == Access::ReadWrite {
+            self.writable()?;
+        }
+        if len == 0 {
+            let message = "a mapping needs at least one byte";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        // Mapping beyond the end would succeed, and each access there be a SIGBUS.
+        let file_len = self.file.metadata()?.len();
+        if offset.checked_add(len as u64).is_none_or(|end| end > file_len) {
+            let message = format!("the file has {file_len} bytes");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        MappedRegion::real(&self.file, &self.path, offset, len, access)
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading only")
+}
+
+impl File for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn len(&self) -> Result<u64> {
+        let metadata = self.file.metadata().map_err(|e| self.error(Operation::Len, e))?;
+        Ok(metadata.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let len = buf.len();
+        let mut filled = 0;
+        while filled < len {
+            // Not an overflow: the system has just read `filled` bytes up to there.
+            match sys::read_at(&self.file, &mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(self.error(Operation::Read, error).with_range(offset, len as u64));
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let write = || {
+            let file = self.writable()?;
+            let mut written = 0;
+            while written < buf.len() {
+                match sys::write_at(file, &buf[written..], offset + written as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => written += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        write().map_err(|e| self.error(Operation::Write, e).with_range(offset, buf.len() as u64))
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.writable()
+            .and_then(|file| sys::allocate(file, offset, len))
+            .map_err(|e| self.error(Operation::Allocate, e).with_range(offset, len))
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.writable()
+            .and_then(|file| file.set_len(len))
+            .map_err(|e| self.error(Operation::SetLen, e))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| self.error(Operation::SyncData, e))
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| self.error(Operation::SyncAll, e))
+    }
+
+    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        sys::sync_range(&self.file, offset, len, wait)
+            .map_err(|e| self.error(Operation::SyncRange, e).with_range(offset, len))
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.writable()
+            .and_then(|file| sys::punch_hole(file, offset, len))
+            .map_err(|e| self.error(Operation::PunchHole, e).with_range(offset, len))
+    }
+
+    fn map(&self, offset: u64, len: usize, access: Access) -> Result<MappedRegion> {
+        self.map_checked(offset, len, access)
+            .map_err(|e| self.error(Operation::Map, e).with_range(offset, len as u64))
+    }
+}
