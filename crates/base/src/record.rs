@@ -1,0 +1,184 @@
+//! Checksummed record framing, shared by the log and the manifest: how one record becomes bytes at a place in a file.
+//!
+//! Format: a file is read in blocks of 32 KiB. A record is cut into chunks so that no chunk crosses a block boundary:
+//! reading can start again at any boundary after damage. A chunk is a 12-byte header and its share of the payload:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | CRC-32 (IEEE), little-endian, of the salt (4 bytes, little-endian), header bytes 4..12 and the payload |
+//! | 4..6 | payload length, little-endian |
+//! | 6 | kind: 1 full, 2 first, 3 middle, 4 last, 5 abort |
+//! | 7 | 0 |
+//! | 8..12 | vouched: bytes of this file, from its start, known to be on stable storage when the chunk was written |
+//!
+//! A block's last bytes that cannot hold a header are zero. A chunk of kind *abort* covers its length without meaning
+//! (its checksum leaves the payload out): it stands where a reservation was given up. The salt is the file's number,
+//! so that what an earlier use of the same disk blocks left behind is not taken for a record.
+//!
+//! Invariants: what is written at a place depends on nothing but the arguments, so records may be encoded in any order
+//! by any thread once their places are known.
+
+use std::ops::Range;
+
+mod reader;
+pub use reader::{Reason, Record, RecordReader, Stop};
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a block; no chunk crosses a multiple of it.
+pub const BLOCK_BYTES: usize = 32 * 1024;
+
+/// Bytes of a chunk's header.
+pub const HEADER_BYTES: usize = 12;
+
+/// What a chunk is to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ChunkKind {
+    Full = 1,
+    First = 2,
+    Middle = 3,
+    Last = 4,
+    Abort = 5,
+}
+
+impl ChunkKind {
+    fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Full,
+            2 => Self::First,
+            3 => Self::Middle,
+            4 => Self::Last,
+            5 => Self::Abort,
+            _ => return None,
+        })
+    }
+}
+
+/// One chunk of a record: where its header stands, relative to the record's start, and which bytes it carries.
+struct Piece {
+    header: usize,
+    payload: Range<usize>,
+    kind: ChunkKind,
+}
+
+/// Cuts a record of `payload_len` bytes at file offset `offset` into chunks.
+fn pieces(offset: u64, payload_len: usize) -> impl Iterator<Item = Piece> {
+    let start_in_block = (offset % BLOCK_BYTES as u64) as usize;
+    let mut at = 0usize;
+    let mut taken = 0usize;
+    let mut is_first = true;
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let mut left = BLOCK_BYTES - (start_in_block + at) % BLOCK_BYTES;
+        if left < HEADER_BYTES {
+            at += left;
+            left = BLOCK_BYTES;
+        }
+        let len = (left - HEADER_BYTES).min(payload_len - taken);
+        let is_last = taken + len == payload_len;
+        let kind = match (is_first, is_last) {
+            (true, true) => ChunkKind::Full,
+            (true, false) => ChunkKind::First,
+            (false, false) => ChunkKind::Middle,
+            (false, true) => ChunkKind::Last,
+        };
+        // Not `taken == 0`: a first chunk that has room for its header alone carries nothing.
+        is_first = false;
+        let piece = Piece { header: at, payload: taken..taken + len, kind };
+        at += HEADER_BYTES + len;
+        taken += len;
+        done = is_last;
+        Some(piece)
+    })
+}
+
+/// The bytes that a record of `payload_len` bytes takes at file offset `offset`, padding before it included.
+#[must_use]
+pub fn framed_len(offset: u64, payload_len: usize) -> u64 {
+    let start = (offset % BLOCK_BYTES as u64) as usize;
+    let left = BLOCK_BYTES - start;
+    let (skip, room) = if left < HEADER_BYTES { (left, BLOCK_BYTES) } else { (0, left) };
+    let first = (room - HEADER_BYTES).min(payload_len);
+    let rest = payload_len - first;
+    let full = BLOCK_BYTES - HEADER_BYTES;
+    let chunks = 1 + rest.div_ceil(full);
+    (skip + chunks * HEADER_BYTES + payload_len) as u64
+}
+
+/// The salted checksum of a chunk.
+fn checksum<'a>(salt: u32, header: &[u8], payload: impl Iterator<Item = &'a [u8]>) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&salt.to_le_bytes());
+    crc.update(&header[4..HEADER_BYTES]);
+    for part in payload {
+        crc.update(part);
+    }
+    crc.finalize()
+}
+
+fn header_bytes(kind: ChunkKind, len: usize, vouched: u32) -> [u8; HEADER_BYTES] {
+    let mut header = [0u8; HEADER_BYTES];
+    header[4..6].copy_from_slice(&(len as u16).to_le_bytes());
+    header[6] = kind as u8;
+    header[8..12].copy_from_slice(&vouched.to_le_bytes());
+    header
+}
+
+/// Encodes the record made of `parts`, one after the other, for file offset `offset`, into `out`.
+///
+/// `out` holds exactly [`framed_len`] bytes. `vouched` is the number of bytes of the file known to be durable.
+///
+/// # Panics
+/// When `out` has another length.
+pub fn encode(out: &mut [u8], offset: u64, salt: u32, vouched: u32, parts: &[&[u8]]) {
+    let payload_len = parts.iter().map(|part| part.len()).sum();
+    assert_eq!(
+        out.len() as u64,
+        framed_len(offset, payload_len),
+        "the place has the record's size"
+    );
+    let mut parts = parts.iter();
+    let mut current: &[u8] = &[];
+    let mut filled = 0;
+    for piece in pieces(offset, payload_len) {
+        out[filled..piece.header].fill(0);
+        let body = piece.header + HEADER_BYTES;
+        let mut at = body;
+        let end = body + piece.payload.len();
+        while at < end {
+            if current.is_empty() {
+                current = parts.next().expect("as many bytes as the lengths add up to");
+                continue;
+            }
+            let n = current.len().min(end - at);
+            out[at..at + n].copy_from_slice(&current[..n]);
+            current = &current[n..];
+            at += n;
+        }
+        let mut header = header_bytes(piece.kind, piece.payload.len(), vouched);
+        let crc = checksum(salt, &header, std::iter::once(&out[body..end]));
+        header[..4].copy_from_slice(&crc.to_le_bytes());
+        out[piece.header..body].copy_from_slice(&header);
+        filled = end;
+    }
+}
+
+/// The headers that turn the place of a record of `payload_len` bytes at `offset` into aborted chunks, which a reader
+/// passes over: each with its file offset. What lies between them is left as it is.
+pub fn abort(
+    offset: u64,
+    payload_len: usize,
+    salt: u32,
+    vouched: u32,
+) -> impl Iterator<Item = (u64, [u8; HEADER_BYTES])> {
+    pieces(offset, payload_len).map(move |piece| {
+        let mut header = header_bytes(ChunkKind::Abort, piece.payload.len(), vouched);
+        let crc = checksum(salt, &header, std::iter::empty());
+        header[..4].copy_from_slice(&crc.to_le_bytes());
+        (offset + piece.header as u64, header)
+    })
+}
