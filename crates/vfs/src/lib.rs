@@ -7,6 +7,8 @@ mod file;
 mod fs;
 mod map;
 mod real;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use file::File;

@@ -55,6 +55,17 @@ impl MappedRegion {
         })
     }
 
+    /// Wraps simulated memory.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(
+        memory: crate::sim::SimMap,
+        path: &Path,
+        file_offset: u64,
+        access: Access,
+    ) -> Self {
+        MappedRegion { memory: Memory::Simulated(memory), path: path.into(), file_offset, access }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         match &self.memory {
