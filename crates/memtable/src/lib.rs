@@ -1,0 +1,15 @@
+//! A concurrent sorted table in memory, over an arena whose every byte is charged to a credit pool.
+#![doc = include_str!("../README.md")]
+
+mod arena;
+mod chunk;
+mod cursor;
+mod list;
+mod node;
+mod space;
+mod table;
+
+pub use chunk::{Chunk, MapError, mapped_bytes, page_bytes};
+pub use cursor::{MemtableCursor, OwnedCursor, TableCursor};
+pub use space::Space;
+pub use table::{Memtable, Reserved};
