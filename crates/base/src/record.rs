@@ -5,7 +5,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0..4 | CRC-32 (IEEE), little-endian, of the salt (4 bytes, little-endian), header bytes 4..12 and the payload |
+//! | 0..4 | CRC-32 (IEEE), little-endian, of the salt (4 bytes), the header's file offset (8 bytes), header bytes 4..12 and the payload |
 //! | 4..6 | payload length, little-endian |
 //! | 6 | kind: 1 full, 2 first, 3 middle, 4 last, 5 abort |
 //! | 7 | 0 |
@@ -13,7 +13,8 @@
 //!
 //! A block's last bytes that cannot hold a header are zero. A chunk of kind *abort* covers its length without meaning
 //! (its checksum leaves the payload out): it stands where a reservation was given up. The salt is the file's number,
-//! so that what an earlier use of the same disk blocks left behind is not taken for a record.
+//! so that what an earlier use of the same disk blocks left behind is not taken for a record; the offset is in the sum so
+//! that a search for chunks behind damage takes none out of a payload that holds (a copy of) such a file.
 //!
 //! Invariants: what is written at a place depends on nothing but the arguments, so records may be encoded in any order
 //! by any thread once their places are known.
@@ -109,28 +110,102 @@ pub fn framed_len(offset: u64, payload_len: usize) -> u64 {
     (skip + chunks * HEADER_BYTES + payload_len) as u64
 }
 
-/// The salted checksum of a chunk.
-fn checksum<'a>(salt: u32, header: &[u8], payload: impl Iterator<Item = &'a [u8]>) -> u32 {
+/// The checksum of a chunk whose header stands at file offset `offset`.
+fn checksum<'a>(
+    salt: u32,
+    offset: u64,
+    header: &[u8; HEADER_BYTES],
+    payload: impl Iterator<Item = &'a [u8]>,
+) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&salt.to_le_bytes());
-    crc.update(&header[4..HEADER_BYTES]);
+    let mut place = [0u8; 12];
+    place[..4].copy_from_slice(&salt.to_le_bytes());
+    place[4..].copy_from_slice(&offset.to_le_bytes());
+    crc.update(&place);
+    crc.update(&header[4..]);
     for part in payload {
         crc.update(part);
     }
     crc.finalize()
 }
 
-fn header_bytes(kind: ChunkKind, len: usize, vouched: u32) -> [u8; HEADER_BYTES] {
+/// A chunk's header, checksum included.
+fn header_bytes<'a>(
+    kind: ChunkKind,
+    len: usize,
+    (salt, offset, vouched): (u32, u64, u32),
+    payload: impl Iterator<Item = &'a [u8]>,
+) -> [u8; HEADER_BYTES] {
     let mut header = [0u8; HEADER_BYTES];
     header[4..6].copy_from_slice(&(len as u16).to_le_bytes());
     header[6] = kind as u8;
     header[8..12].copy_from_slice(&vouched.to_le_bytes());
+    let crc = checksum(salt, offset, &header, payload);
+    header[..4].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-/// Encodes the record made of `parts`, one after the other, for file offset `offset`, into `out`.
+/// A place in a payload that is given in parts.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    current: &'a [u8],
+    rest: &'a [&'a [u8]],
+}
+
+impl<'a> Parts<'a> {
+    /// Cuts off the next `len` bytes; there are that many.
+    fn take(&mut self, mut len: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let before = *self;
+        let mut left = len;
+        while left > self.current.len() {
+            left -= self.current.len();
+            let (next, rest) =
+                self.rest.split_first().expect("as many bytes as the lengths add up to");
+            (self.current, self.rest) = (next, rest);
+        }
+        self.current = &self.current[left..];
+        std::iter::once(before.current).chain(before.rest.iter().copied()).map_while(move |part| {
+            let taken = &part[..part.len().min(len)];
+            len -= taken.len();
+            (len > 0 || !taken.is_empty()).then_some(taken)
+        })
+    }
+}
+
+/// Encodes the record made of `parts`, one after the other, for file offset `offset`: `emit` gets its
+/// [`framed_len`] bytes in order, in slices of at most a block, which need not be kept together.
 ///
-/// `out` holds exactly [`framed_len`] bytes. `vouched` is the number of bytes of the file known to be durable.
+/// `vouched` is the number of bytes of the file known to be durable.
+///
+/// # Errors
+/// The first error of `emit`, which is then not called again.
+pub fn encode_with<E>(
+    offset: u64,
+    salt: u32,
+    vouched: u32,
+    parts: &[&[u8]],
+    mut emit: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let payload_len = parts.iter().map(|part| part.len()).sum();
+    let mut payload = Parts { current: &[], rest: parts };
+    let mut filled = 0;
+    for piece in pieces(offset, payload_len) {
+        let place = (salt, offset + piece.header as u64, vouched);
+        let mut body = payload;
+        let header =
+            header_bytes(piece.kind, piece.payload.len(), place, payload.take(piece.payload.len()));
+        emit(&[0; HEADER_BYTES][..piece.header - filled])?;
+        emit(&header)?;
+        for part in body.take(piece.payload.len()) {
+            emit(part)?;
+        }
+        filled = piece.header + HEADER_BYTES + piece.payload.len();
+    }
+    Ok(())
+}
+
+/// Encodes the record made of `parts` for file offset `offset` into `out`, which holds exactly [`framed_len`] bytes:
+/// [`encode_with`] into memory.
 ///
 /// # Panics
 /// When `out` has another length.
@@ -141,29 +216,15 @@ pub fn encode(out: &mut [u8], offset: u64, salt: u32, vouched: u32, parts: &[&[u
         framed_len(offset, payload_len),
         "the place has the record's size"
     );
-    let mut parts = parts.iter();
-    let mut current: &[u8] = &[];
-    let mut filled = 0;
-    for piece in pieces(offset, payload_len) {
-        out[filled..piece.header].fill(0);
-        let body = piece.header + HEADER_BYTES;
-        let mut at = body;
-        let end = body + piece.payload.len();
-        while at < end {
-            if current.is_empty() {
-                current = parts.next().expect("as many bytes as the lengths add up to");
-                continue;
-            }
-            let n = current.len().min(end - at);
-            out[at..at + n].copy_from_slice(&current[..n]);
-            current = &current[n..];
-            at += n;
-        }
-        let mut header = header_bytes(piece.kind, piece.payload.len(), vouched);
-        let crc = checksum(salt, &header, std::iter::once(&out[body..end]));
-        header[..4].copy_from_slice(&crc.to_le_bytes());
-        out[piece.header..body].copy_from_slice(&header);
-        filled = end;
+    let mut at = 0;
+    let done = encode_with(offset, salt, vouched, parts, |slice| {
+        out[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+        Ok::<(), std::convert::Infallible>(())
+    });
+    match done {
+        Ok(()) => {}
+        Err(never) => match never {},
     }
 }
 
@@ -176,9 +237,8 @@ pub fn abort(
     vouched: u32,
 ) -> impl Iterator<Item = (u64, [u8; HEADER_BYTES])> {
     pieces(offset, payload_len).map(move |piece| {
-        let mut header = header_bytes(ChunkKind::Abort, piece.payload.len(), vouched);
-        let crc = checksum(salt, &header, std::iter::empty());
-        header[..4].copy_from_slice(&crc.to_le_bytes());
-        (offset + piece.header as u64, header)
+        let at = offset + piece.header as u64;
+        let place = (salt, at, vouched);
+        (at, header_bytes(ChunkKind::Abort, piece.payload.len(), place, std::iter::empty()))
     })
 }

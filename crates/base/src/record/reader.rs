@@ -156,37 +156,69 @@ where
         }
     }
 
-    /// Goes on behind damage at `offset`: at the next block boundary, at the first chunk there that begins a record.
+    /// Goes on behind damage at `offset`: at the next chunk after it that begins a record, wherever it stands.
     /// Answers `false` when the file ends before one is found.
     ///
     /// # Errors
     /// `read_at`'s.
     pub fn resync(&mut self, offset: u64) -> Result<bool, E> {
-        let block_bytes = BLOCK_BYTES as u64;
-        let Some(boundary) =
-            (offset / block_bytes).checked_add(1).and_then(|n| n.checked_mul(block_bytes))
-        else {
-            return Ok(false);
-        };
-        self.at = boundary;
-        loop {
-            let start = self.at;
-            if self.load(start)? == 0 {
-                return Ok(false);
+        self.at = offset.saturating_add(1);
+        while let Some((start, kind)) = self.find_chunk()? {
+            if matches!(kind, ChunkKind::Full | ChunkKind::First | ChunkKind::Abort) {
+                self.at = start;
+                self.good_until = start;
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// Looks through everything from `offset` to the file's end without taking a record from it: answers whether
+    /// anything but zeros stands there, and counts what its chunks vouch for into [`RecordReader::vouched`]. Reading
+    /// is over then.
+    ///
+    /// # Errors
+    /// `read_at`'s.
+    pub fn survey(&mut self, offset: u64) -> Result<bool, E> {
+        self.at = offset;
+        let mut written = false;
+        loop {
+            let available = self.load(self.at)?;
+            if available == 0 {
+                return Ok(written);
+            }
+            let start = (self.at - self.block_start) as usize;
+            if self.block[start..start + available].iter().all(|&b| b == 0) {
+                self.at = self.at.saturating_add(available as u64);
+                continue;
+            }
+            written = true;
+            while self.find_chunk()?.is_some() {}
+        }
+    }
+
+    /// The next chunk that holds, at `self.at` or behind it: its offset and kind. Moves behind it, or to the end.
+    fn find_chunk(&mut self) -> Result<Option<(u64, ChunkKind)>, E> {
+        loop {
+            let available = self.load(self.at)?;
+            if available == 0 {
+                return Ok(None);
+            }
+            let start = (self.at - self.block_start) as usize;
+            let held = &self.block[start..start + available];
+            // Where a header could stand: by its kind and the zero behind it, and not across the block's end.
+            let skip = held
+                .windows(HEADER_BYTES)
+                .position(|header| header[7] == 0 && ChunkKind::from_code(header[6]).is_some());
+            let Some(skip) = skip else {
+                self.at = self.at.saturating_add(available as u64);
+                continue;
+            };
+            self.at += skip as u64;
+            let offset = self.at;
             match self.chunk()? {
-                Ok(chunk)
-                    if matches!(
-                        chunk.kind,
-                        ChunkKind::Full | ChunkKind::First | ChunkKind::Abort
-                    ) =>
-                {
-                    self.at = start;
-                    self.good_until = start;
-                    return Ok(true);
-                }
-                Ok(_) => {}
-                Err(_) => self.at = (start / block_bytes + 1) * block_bytes,
+                Ok(chunk) => return Ok(Some((offset, chunk.kind))),
+                Err(_) => self.at = offset.saturating_add(1),
             }
         }
     }
@@ -241,7 +273,8 @@ where
             let zeros = self.block[start..start + available].iter().all(|&b| b == 0);
             return Ok(Err(if zeros { Reason::Unwritten } else { Reason::Truncated }));
         }
-        let header = &self.block[start..start + HEADER_BYTES];
+        let mut header = [0; HEADER_BYTES];
+        header.copy_from_slice(&self.block[start..start + HEADER_BYTES]);
         if header.iter().all(|&b| b == 0) {
             return Ok(Err(Reason::Unwritten));
         }
@@ -261,7 +294,7 @@ where
         }
         let found = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let payload = if kind == ChunkKind::Abort { &[][..] } else { &self.block[body.clone()] };
-        let expected = checksum(self.salt, header, std::iter::once(payload));
+        let expected = checksum(self.salt, self.at, &header, std::iter::once(payload));
         if expected != found {
             return Ok(Err(Reason::Checksum { expected, found }));
         }

@@ -158,3 +158,57 @@ fn zeros_are_unwritten_and_a_missing_end_is_truncated() {
     file.truncate(BLOCK_BYTES);
     assert_eq!(read_all(&file).1.reason, Reason::Truncated);
 }
+
+#[test]
+fn resync_goes_on_within_the_damaged_block() {
+    let mut file = Vec::new();
+    append(&mut file, &[1; 100], 0);
+    append(&mut file, &[2; 100], 0);
+    append(&mut file, &[3; 100], 77);
+    file[HEADER_BYTES / 2] ^= 0xFF;
+    let mut reader = RecordReader::new(SALT, 0, read_from(&file));
+    let stop = reader.next_record().unwrap().unwrap_err();
+    assert!(reader.resync(stop.offset).unwrap());
+    assert_eq!(reader.next_record().unwrap().unwrap().payload, [2; 100]);
+    assert_eq!(reader.next_record().unwrap().unwrap().payload, [3; 100]);
+}
+
+#[test]
+fn a_survey_sees_what_stands_behind_and_what_it_vouches_for() {
+    let mut file = Vec::new();
+    append(&mut file, &[1; 100], 0);
+    let behind = file.len() as u64;
+    append(&mut file, &vec![2; 3 * BLOCK_BYTES], 112);
+    append(&mut file, &[3; 10], 4242);
+    file.resize(6 * BLOCK_BYTES, 0);
+    let mut reader = RecordReader::new(SALT, 0, read_from(&file));
+    assert!(reader.survey(behind + 1).unwrap());
+    assert_eq!(reader.vouched(), 4242);
+    let mut reader = RecordReader::new(SALT, 0, read_from(&file));
+    assert!(!reader.survey(5 * BLOCK_BYTES as u64).unwrap());
+    assert_eq!(reader.vouched(), 0);
+}
+
+#[test]
+fn a_copy_of_the_file_inside_a_payload_is_not_taken_for_chunks() {
+    let mut inner = Vec::new();
+    append(&mut inner, &[1; 100], 0);
+    append(&mut inner, &[2; 100], 100);
+    let mut file = Vec::new();
+    append(&mut file, &inner, 0);
+    file[0] ^= 1;
+    let mut reader = RecordReader::new(SALT, 0, read_from(&file));
+    assert!(reader.survey(0).unwrap());
+    assert_eq!(reader.vouched(), 0);
+    assert!(!reader.resync(0).unwrap());
+}
+
+#[test]
+fn an_error_of_emit_ends_encoding() {
+    let mut calls = 0;
+    let done = encode_with(0, SALT, 0, &[&[0; 3 * BLOCK_BYTES]], |_| {
+        calls += 1;
+        if calls == 2 { Err("full") } else { Ok(()) }
+    });
+    assert_eq!((done, calls), (Err("full"), 2));
+}
