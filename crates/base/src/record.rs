@@ -22,7 +22,7 @@
 use std::ops::Range;
 
 mod reader;
-pub use reader::{Reason, Record, RecordReader, Stop};
+pub use reader::{Reason, Record, RecordReader, Stop, Survey};
 #[cfg(test)]
 mod tests;
 

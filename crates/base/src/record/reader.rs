@@ -24,6 +24,15 @@ pub struct Stop {
     pub reason: Reason,
 }
 
+/// What stands in a part of a file; see [`RecordReader::survey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Whether there is anything but zeros.
+    pub written: bool,
+    /// How many chunks hold.
+    pub chunks: u64,
+}
+
 /// Why a chunk could not be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -173,28 +182,29 @@ where
         Ok(false)
     }
 
-    /// Looks through everything from `offset` to the file's end without taking a record from it: answers whether
-    /// anything but zeros stands there, and counts what its chunks vouch for into [`RecordReader::vouched`]. Reading
-    /// is over then.
+    /// Looks through everything from `offset` to the file's end without taking a record from it, and counts what its
+    /// chunks vouch for into [`RecordReader::vouched`]. Reading is over then.
     ///
     /// # Errors
     /// `read_at`'s.
-    pub fn survey(&mut self, offset: u64) -> Result<bool, E> {
+    pub fn survey(&mut self, offset: u64) -> Result<Survey, E> {
         self.at = offset;
-        let mut written = false;
-        loop {
+        let mut survey = Survey { written: false, chunks: 0 };
+        while !survey.written {
             let available = self.load(self.at)?;
             if available == 0 {
-                return Ok(written);
+                return Ok(survey);
             }
             let start = (self.at - self.block_start) as usize;
-            if self.block[start..start + available].iter().all(|&b| b == 0) {
+            survey.written = self.block[start..start + available].iter().any(|&b| b != 0);
+            if !survey.written {
                 self.at = self.at.saturating_add(available as u64);
-                continue;
             }
-            written = true;
-            while self.find_chunk()?.is_some() {}
         }
+        while self.find_chunk()?.is_some() {
+            survey.chunks += 1;
+        }
+        Ok(survey)
     }
 
     /// The next chunk that holds, at `self.at` or behind it: its offset and kind. Moves behind it, or to the end.

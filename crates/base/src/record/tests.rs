@@ -182,10 +182,11 @@ fn a_survey_sees_what_stands_behind_and_what_it_vouches_for() {
     append(&mut file, &[3; 10], 4242);
     file.resize(6 * BLOCK_BYTES, 0);
     let mut reader = RecordReader::new(SALT, 0, read_from(&file));
-    assert!(reader.survey(behind + 1).unwrap());
+    assert_eq!(reader.survey(behind + 1).unwrap(), Survey { written: true, chunks: 4 });
     assert_eq!(reader.vouched(), 4242);
     let mut reader = RecordReader::new(SALT, 0, read_from(&file));
-    assert!(!reader.survey(5 * BLOCK_BYTES as u64).unwrap());
+    let survey = reader.survey(5 * BLOCK_BYTES as u64).unwrap();
+    assert_eq!(survey, Survey { written: false, chunks: 0 });
     assert_eq!(reader.vouched(), 0);
 }
 
@@ -198,7 +199,7 @@ fn a_copy_of_the_file_inside_a_payload_is_not_taken_for_chunks() {
     append(&mut file, &inner, 0);
     file[0] ^= 1;
     let mut reader = RecordReader::new(SALT, 0, read_from(&file));
-    assert!(reader.survey(0).unwrap());
+    assert_eq!(reader.survey(0).unwrap(), Survey { written: true, chunks: 0 });
     assert_eq!(reader.vouched(), 0);
     assert!(!reader.resync(0).unwrap());
 }
