@@ -1,0 +1,85 @@
+//! The tables of the rules: what is forbidden where, and each exception with its reason.
+//!
+//! An exception that nothing needs any more is itself a finding, so that the tables stay short.
+
+/// A path that code must not name outside the places made for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ban {
+    /// The path and everything below it.
+    pub(super) path: &'static str,
+    /// Starts of the files that may use it.
+    pub(super) allowed: &'static [&'static str],
+    /// What to use instead.
+    pub(super) instead: &'static str,
+}
+
+/// Where the operating system's file system may be touched.
+const FILES: &[&str] = &["crates/vfs/src/"];
+
+/// Where clocks, threads, locks and atomics may come from the standard library: the two layers that
+/// tests replace by a model, and the simulated file system, which is no part of a model.
+const SYNC: &[&str] = &["crates/base/src/sync", "crates/credit/src/sync", "crates/vfs/src/sim"];
+
+const USE_VFS: &str = "go through vfs::Fs, so that the simulated file system sees it";
+const USE_SYNC: &str =
+    "go through base::sync (credit: its own `sync`), so that loom and a scheduler can drive it";
+
+const fn files(path: &'static str) -> Ban {
+    Ban { path, allowed: FILES, instead: USE_VFS }
+}
+
+const fn sync(path: &'static str) -> Ban {
+    Ban { path, allowed: SYNC, instead: USE_SYNC }
+}
+
+/// What code outside tests must not name.
+pub(super) const BANS: &[Ban] = &[
+    files("std::fs"),
+    files("std::os::unix::fs"),
+    files("std::os::windows::fs"),
+    files("rustix::fs"),
+    sync("std::time::Instant::now"),
+    sync("std::time::SystemTime::now"),
+    sync("std::thread::spawn"),
+    sync("std::thread::scope"),
+    sync("std::thread::sleep"),
+    sync("std::thread::park"),
+    sync("std::thread::park_timeout"),
+    sync("std::thread::yield_now"),
+    sync("std::thread::Builder"),
+    sync("std::sync::Mutex"),
+    sync("std::sync::RwLock"),
+    sync("std::sync::Condvar"),
+    sync("std::sync::Barrier"),
+    sync("std::sync::mpsc"),
+    sync("std::sync::atomic"),
+    sync("parking_lot"),
+    sync("crossbeam_utils::sync"),
+    sync("crossbeam_utils::thread"),
+    sync("loom"),
+    sync("shuttle"),
+];
+
+/// Below a forbidden path, and still allowed everywhere.
+pub(super) const HARMLESS: &[&str] = &["std::sync::atomic::Ordering"];
+
+/// A file that may do what a rule forbids.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exception {
+    /// The file.
+    pub(super) path: &'static str,
+    /// Why it may.
+    pub(super) reason: &'static str,
+}
+
+const fn exception(path: &'static str, reason: &'static str) -> Exception {
+    Exception { path, reason }
+}
+
+/// Files outside tests that may name a forbidden path.
+pub(super) const BAN_EXCEPTIONS: &[Exception] = &[];
+
+/// Files outside tests that may contain `unsafe`. Every other one must not, and a crate with none of them says
+/// `#![forbid(unsafe_code)]`.
+pub(super) const UNSAFE_FILES: &[Exception] =
+    &[exception("benches/src/heap.rs", "a global allocator that counts: the trait is unsafe")];
