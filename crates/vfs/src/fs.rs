@@ -81,7 +81,8 @@ pub trait Fs: Send + Sync + Debug {
     /// not looked into.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] or [`ErrorKind::AlreadyExists`] if a part of the path is a file.
+    /// [`ErrorKind::InvalidInput`] if a part of the path is a file. Some of the directories may have
+    /// been created.
     fn create_dir_all(&self, dir: &Path) -> Result<()>;
 
     /// Lists a directory in ascending order of names. Entries whose names are not UTF-8 are left

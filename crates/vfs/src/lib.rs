@@ -1,6 +1,6 @@
-//! The file system: traits, the real one, and (feature `sim`) a simulated one that can crash.
-
-#![warn(missing_docs)]
+//! The file system as a storage engine sees it, in one real and one simulated form.
+//!
+#![doc = include_str!("../README.md")]
 
 mod error;
 mod file;
