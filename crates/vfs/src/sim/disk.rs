@@ -1,4 +1,5 @@
 //! The state of the simulated disk, behind one lock: files, names, space, locks, power, faults.
+//! What happens to the bytes of a file is in `bytes`.
 //!
 //! Invariants: `used_pages` is the sum of the allocated pages of all files that have a name or a
 //! handle. A file is forgotten once it has neither and no crash can bring it back.
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::content::{Content, FILE_BYTES_MAX, PAGE_BYTES};
+use super::content::{Content, PAGE_BYTES};
 use super::crash::{Chooser, CrashOptions};
 use super::fault::{Effect, Fault, power_off};
 use super::names::{Ino, Names, ROOT};
@@ -20,7 +21,7 @@ pub(super) struct Disk {
     files: BTreeMap<Ino, Inode>,
     next_ino: Ino,
     capacity_pages: Option<u64>,
-    used_pages: u64,
+    pub(super) used_pages: u64,
     locks: BTreeSet<Ino>,
     pub(super) map_support: MapSupport,
     pub(super) operations: u64,
@@ -31,57 +32,11 @@ pub(super) struct Disk {
 }
 
 #[derive(Debug)]
-struct Inode {
-    content: Content,
+pub(super) struct Inode {
+    pub(super) content: Content,
     /// One at most, but after a crash between the two halves of a rename.
     names: usize,
     handles: usize,
-}
-
-/// What a file operation does to the content; see [`Disk::change`].
-pub(super) enum Change<'a> {
-    Write {
-        offset: u64,
-        bytes: &'a [u8],
-    },
-    /// A store: must lie within the file.
-    MapWrite {
-        offset: u64,
-        bytes: &'a [u8],
-    },
-    Allocate {
-        offset: u64,
-        len: u64,
-    },
-    SetLen(u64),
-    PunchHole {
-        offset: u64,
-        len: u64,
-    },
-    Sync(Operation),
-    SyncRange {
-        offset: u64,
-        len: u64,
-    },
-    MapFlush {
-        offset: u64,
-        len: u64,
-    },
-}
-
-impl Change<'_> {
-    fn operation(&self) -> Operation {
-        match self {
-            Change::Write { .. } => Operation::Write,
-            Change::MapWrite { .. } => Operation::MapWrite,
-            Change::Allocate { .. } => Operation::Allocate,
-            Change::SetLen(_) => Operation::SetLen,
-            Change::PunchHole { .. } => Operation::PunchHole,
-            Change::Sync(operation) => *operation,
-            Change::SyncRange { .. } => Operation::SyncRange,
-            Change::MapFlush { .. } => Operation::MapFlush,
-        }
-    }
 }
 
 impl Disk {
@@ -137,7 +92,7 @@ impl Disk {
 
     /// Begins an operation: counts it if it changes something, and meets power cut and faults.
     /// An effect that is a plain failure is returned as one.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         operation: Operation,
         path: &Path,
@@ -163,14 +118,19 @@ impl Disk {
     }
 
     /// [`begin`](Disk::begin) for operations that only plain failures fit.
-    fn begin_plain(&mut self, operation: Operation, path: &Path, mutating: bool) -> io::Result<()> {
+    pub(super) fn begin_plain(
+        &mut self,
+        operation: Operation,
+        path: &Path,
+        mutating: bool,
+    ) -> io::Result<()> {
         match self.begin(operation, path, mutating)? {
             Some(effect) => Err(effect.error()),
             None => Ok(()),
         }
     }
 
-    fn file(&mut self, ino: Ino) -> io::Result<&mut Inode> {
+    pub(super) fn file(&mut self, ino: Ino) -> io::Result<&mut Inode> {
         self.files.get_mut(&ino).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -342,163 +302,12 @@ impl Disk {
         Ok(self.map_support)
     }
 
-    fn free_pages(&self) -> u64 {
+    pub(super) fn free_pages(&self) -> u64 {
         self.capacity_pages.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used_pages))
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_pages * PAGE_BYTES as u64
-    }
-
-    // Content.
-
-    pub(super) fn len(&mut self, ino: Ino, path: &Path) -> io::Result<u64> {
-        self.begin_plain(Operation::Len, path, false)?;
-        Ok(self.file(ino)?.content.len())
-    }
-
-    pub(super) fn read(
-        &mut self,
-        operation: Operation,
-        (ino, path): (Ino, &Path),
-        offset: u64,
-        buf: &mut [u8],
-    ) -> io::Result<usize> {
-        let effect = self.begin(operation, path, false)?;
-        let count = self.file(ino)?.content.read(offset, buf);
-        match effect {
-            Some(Effect::FlipBit(bit)) if count > 0 => {
-                let bit = bit % (count as u64 * 8);
-                buf[(bit / 8) as usize] ^= 1 << (bit % 8);
-            }
-            Some(Effect::FlipBit(_)) | None => {}
-            Some(effect) => return Err(effect.error()),
-        }
-        Ok(count)
-    }
-
-    /// Checks that a range can be mapped.
-    pub(super) fn map(
-        &mut self,
-        (ino, path): (Ino, &Path),
-        offset: u64,
-        len: usize,
-    ) -> io::Result<()> {
-        self.begin_plain(Operation::Map, path, false)?;
-        let file_len = self.file(ino)?.content.len();
-        if offset.checked_add(len as u64).is_none_or(|end| end > file_len) {
-            let message = format!("the file has {file_len} bytes");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
-        }
-        Ok(())
-    }
-
-    /// Makes mapped pages resident; those of a writable mapping get blocks.
-    pub(super) fn populate(
-        &mut self,
-        (ino, path): (Ino, &Path),
-        offset: u64,
-        len: u64,
-        writable: bool,
-    ) -> io::Result<()> {
-        self.begin_plain(Operation::Populate, path, false)?;
-        self.touch(ino, offset, len)?;
-        if writable { self.take_space(ino, offset, len).map_err(sigbus) } else { Ok(()) }
-    }
-
-    /// Whether mapped memory can be accessed: it must still lie within the file.
-    pub(super) fn touch(&mut self, ino: Ino, offset: u64, len: u64) -> io::Result<()> {
-        let file_len = self.file(ino)?.content.len();
-        match offset + len <= file_len {
-            true => Ok(()),
-            false => Err(sigbus(format!("the file now ends at {file_len}"))),
-        }
-    }
-
-    /// Allocates the pages of the range that have no block.
-    fn take_space(&mut self, ino: Ino, offset: u64, len: u64) -> io::Result<()> {
-        if offset.checked_add(len).is_none_or(|end| end > FILE_BYTES_MAX) {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let lacking = self.file(ino)?.content.pages_lacking(offset, len);
-        if lacking > self.free_pages() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let content = &mut self.file(ino)?.content;
-        content.allocate(offset, len);
-        self.used_pages += lacking;
-        Ok(())
-    }
-
-    /// Changes a file's content, or makes it durable.
-    pub(super) fn change(
-        &mut self,
-        (ino, path): (Ino, &Path),
-        change: Change<'_>,
-    ) -> io::Result<()> {
-        let effect = self.begin(change.operation(), path, true)?;
-        if let Some(effect) = effect {
-            self.fail_change(ino, &change, effect)?;
-            return Err(effect.error());
-        }
-        match change {
-            Change::Write { offset, bytes } => {
-                self.take_space(ino, offset, bytes.len() as u64)?;
-                self.file(ino)?.content.write(offset, bytes);
-            }
-            Change::MapWrite { offset, bytes } => {
-                self.touch(ino, offset, bytes.len() as u64)?;
-                self.take_space(ino, offset, bytes.len() as u64).map_err(sigbus)?;
-                self.file(ino)?.content.write(offset, bytes);
-            }
-            Change::Allocate { offset, len } => {
-                self.take_space(ino, offset, len)?;
-                let content = &mut self.file(ino)?.content;
-                content.set_len(content.len().max(offset + len));
-            }
-            Change::SetLen(len) => self.reshape(ino, len, |content| content.set_len(len))?,
-            Change::PunchHole { offset, len } => {
-                let end = offset.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
-                self.reshape(ino, end, |content| content.punch_hole(offset, len))?;
-            }
-            Change::Sync(_) => self.file(ino)?.content.sync(),
-            Change::SyncRange { .. } => {}
-            Change::MapFlush { offset, len } => self.file(ino)?.content.sync_pages(offset, len),
-        }
-        Ok(())
-    }
-
-    /// Does something that can free blocks, and refers to bytes up to `end`.
-    fn reshape(&mut self, ino: Ino, end: u64, shape: impl FnOnce(&mut Content)) -> io::Result<()> {
-        if end > FILE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let content = &mut self.file(ino)?.content;
-        let before = content.allocated_pages();
-        shape(content);
-        let freed = before - content.allocated_pages();
-        self.used_pages -= freed;
-        Ok(())
-    }
-
-    /// The part of a change that is done before it fails.
-    fn fail_change(&mut self, ino: Ino, change: &Change<'_>, effect: Effect) -> io::Result<()> {
-        match (effect, change) {
-            (Effect::ShortWrite { written, .. }, Change::Write { offset, bytes }) => {
-                let part = &bytes[..written.min(bytes.len())];
-                self.take_space(ino, *offset, part.len() as u64)?;
-                self.file(ino)?.content.write(*offset, part);
-            }
-            (Effect::FailSync, Change::Sync(_)) => {
-                self.file(ino)?.content.fail_sync(0, FILE_BYTES_MAX);
-            }
-            (
-                Effect::FailSync,
-                Change::SyncRange { offset, len } | Change::MapFlush { offset, len },
-            ) => self.file(ino)?.content.fail_sync(*offset, *len),
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Every file's path and content, as readers see them.
@@ -512,9 +321,4 @@ impl Disk {
         let names = self.names.files().into_iter();
         names.filter_map(|(path, ino)| Some((path, content(ino)?))).collect()
     }
-}
-
-/// What would have killed the process on a real file system.
-fn sigbus(cause: impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!("a SIGBUS outside the simulation: {cause}"))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::SimFs;
-use super::disk::Change;
+use super::bytes::Change;
 use super::names::Ino;
 use crate::error::{Error, Operation, Result};
 use crate::file::File;

@@ -9,6 +9,7 @@
 //! Concurrency: one lock guards the disk; callbacks run without it. Which of two threads comes first
 //! is theirs to decide: a test that replays seeds needs a deterministic schedule too.
 
+mod bytes;
 mod content;
 mod crash;
 mod disk;

@@ -66,18 +66,22 @@ impl Change {
     /// Applies to a tree in which changes before this one may be missing.
     fn apply(&self, tree: &mut Tree) {
         let names = tree.entry(self.dir()).or_default();
-        let mut unlink = |name: &String, ino: &Ino| {
-            if names.get(name) == Some(ino) {
-                names.remove(name);
-            }
-        };
         match self {
             Change::Link { name, ino, .. } => {
                 names.insert(name.clone(), *ino);
             }
-            Change::Unlink { name, ino, .. } => unlink(name, ino),
+            Change::Unlink { name, ino, .. } => {
+                if names.get(name) == Some(ino) {
+                    names.remove(name);
+                }
+            }
             Change::Rename { from, to, ino, .. } => {
-                unlink(from, ino);
+                if names.get(from) == Some(ino) {
+                    names.remove(from);
+                } else {
+                    // An earlier rename is missing: the file must not end up under both names.
+                    names.retain(|_, entry| entry != ino);
+                }
                 names.insert(to.clone(), *ino);
             }
         }

@@ -81,6 +81,20 @@ fn a_rename_within_a_directory_is_atomic() {
 }
 
 #[test]
+fn a_file_renamed_twice_has_one_name() {
+    let fs = disk();
+    fs.create(&path("a")).unwrap().sync_all().unwrap();
+    fs.sync_dir(Path::new("/db")).unwrap();
+    fs.rename(&path("a"), &path("b")).unwrap();
+    fs.rename(&path("b"), &path("c")).unwrap();
+    let names = |seed| fs.crash_clone(seed).list(Path::new("/db")).unwrap();
+    let seen: BTreeSet<_> = SEEDS.map(names).collect();
+    let seen: Vec<Vec<_>> =
+        seen.iter().map(|names| names.iter().map(|e| e.name.as_str()).collect()).collect();
+    assert_eq!(seen, [["a"], ["b"], ["c"]]);
+}
+
+#[test]
 fn a_rename_between_directories_needs_the_new_one_synced_first() {
     let fs = disk();
     fs.create_dir_all(&path("archive")).unwrap();

@@ -223,8 +223,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn crashes_leave_only_what_was_there(steps in prop::collection::vec(step(), 1..60), seed in any::<u64>()) {
         let mut world = World::new();
