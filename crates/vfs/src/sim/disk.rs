@@ -99,7 +99,7 @@ impl Disk {
         mutating: bool,
     ) -> io::Result<Option<Effect>> {
         if mutating && self.powered {
-            self.powered = self.power_off_at != Some(self.operations + 1);
+            self.powered = self.power_off_at.is_none_or(|number| self.operations + 1 < number);
             self.operations += u64::from(self.powered);
         }
         if !self.powered {
@@ -107,7 +107,7 @@ impl Disk {
         }
         let mut effect = None;
         for fault in &mut self.faults {
-            // Every fault counts what it sees, and the first one to strike decides.
+            // Every fault counts what it sees, whether or not another one strikes too.
             effect = fault.meet(operation, path, mutating).or(effect);
         }
         self.faults_hit += u64::from(effect.is_some());

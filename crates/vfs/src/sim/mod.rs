@@ -107,8 +107,9 @@ impl SimFs {
     }
 
     /// Cuts the power at operation number `number`, as [`operations`](SimFs::operations) counts
-    /// from 1: it and everything after, reads included, fails, without effect, by an error for which
-    /// [`is_power_off`] holds. `crash_clone` then gives the disk at that moment.
+    /// from 1, or at the next one if that is past: it and everything after, reads included, fails,
+    /// without effect, by an error for which [`is_power_off`] holds. `crash_clone` then gives the
+    /// disk at that moment.
     pub fn power_off_at(&self, number: u64) {
         self.disk().power_off_at = Some(number);
     }

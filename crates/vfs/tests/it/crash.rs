@@ -300,6 +300,14 @@ fn the_power_cut_comes_at_the_asked_operation_and_nothing_after_it_works() {
         assert_eq!(left, fs.files());
         assert!(fs.crash_clone(0).exists(Path::new("/db")).unwrap(), "its power is on");
     }
+
+    let fs = disk();
+    fs.power_off_at(1);
+    assert!(is_power_off(&workload(&fs).unwrap_err()), "a number that is past");
+    let fs = disk();
+    let file = fs.create(&path("a")).unwrap();
+    fs.power_off();
+    assert!(is_power_off(&file.sync_all().unwrap_err()));
 }
 
 #[test]

@@ -325,3 +325,13 @@ fn map_support_can_be_chosen() {
     fs.set_map_support(MapSupport::Unknown);
     assert_eq!(fs.crash_clone(0).map_support(root).unwrap(), MapSupport::Unknown);
 }
+
+#[test]
+fn of_two_faults_the_last_added_decides() {
+    let (fs, file) = disk_with_file(b"");
+    fs.inject(Fault::new(Operation::Write, Effect::IO).times(2));
+    fs.inject(Fault::new(Operation::Write, Effect::NO_SPACE));
+    assert_injected(&file.write_all_at(b"x", 0).unwrap_err(), ErrorKind::NoSpace);
+    assert_injected(&file.write_all_at(b"x", 0).unwrap_err(), ErrorKind::Io);
+    file.write_all_at(b"x", 0).unwrap();
+}

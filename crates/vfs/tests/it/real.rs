@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use vfs::{Access, ErrorKind, Fs, Operation, RealFs};
+use vfs::{ErrorKind, Fs, RealFs};
 
 const LOCK_PATH_VARIABLE: &str = "POLDER_VFS_TEST_LOCK";
 
@@ -61,7 +61,7 @@ fn list_leaves_out_names_that_are_not_utf8_and_dangling_links() {
 mod linux {
     use super::*;
     use std::os::unix::fs::MetadataExt;
-    use vfs::MapSupport;
+    use vfs::{Access, MapSupport, Operation};
 
     fn allocated_bytes(path: &Path) -> u64 {
         std::fs::metadata(path).unwrap().blocks() * 512
