@@ -1,0 +1,283 @@
+//! Reading a log back after a crash, or a close: which segments belong to it, what they hold, where it ends.
+//!
+//! Recovery changes nothing on disk. It syncs what it read, so that what the caller builds on it cannot be lost while
+//! the building stays; the place where it ended becomes the log's end when the next [`Wal`](crate::Wal) writes it into
+//! its first segment's header. So a crash during recovery, or after it, changes nothing: the next recovery reads the
+//! same.
+//!
+//! Memory is bounded by one block, the longest record, and the headers of the segments.
+
+mod chain;
+mod segment;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::SegmentNumber;
+use vfs::Fs;
+
+use crate::error::{Error, RecoverError};
+use crate::format::segment_file_name;
+use crate::options::{LogStart, Predecessor, SegmentInfo, SegmentState};
+use chain::{Chain, Link};
+use segment::{Ending, SegmentReader};
+
+/// What recovery does about a place in the log that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// Ends at the first record that is not whole, as a crash may leave it: what was not synced may be lost, always
+    /// from one point on. Damage below a place that is vouched for as durable is an error.
+    #[default]
+    PointInTime,
+    /// As point in time, but a record that is not whole is an error too: nothing is lost without being noticed. For
+    /// logs that were closed, or whose every write was synced one at a time.
+    AbsoluteConsistency,
+    /// Leaves out what cannot be read, wherever it is, and goes on behind it; also reads on where segments are missing.
+    /// For saving what can be saved: records from the middle may be lost, and records that were cut off may come back.
+    /// The log cannot be continued: [`Recovered::start`] begins a new one, and the caller makes durable elsewhere what
+    /// it took in before it lets a later recovery begin there.
+    SkipDamaged,
+}
+
+/// How the log ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Behind the last record nothing was ever written.
+    Clean,
+    /// Behind the last whole record stands something that is not a record: writes that a crash cut short.
+    Torn {
+        /// The segment's file.
+        path: PathBuf,
+        /// The end of the last whole record: an offset in the file, in bytes.
+        offset: u64,
+        /// What stands there.
+        reason: String,
+    },
+}
+
+/// A place that was left out in the mode [`RecoveryMode::SkipDamaged`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// Where the damage begins: an offset in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// What was recovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// How the log ended.
+    pub tail: Tail,
+    /// Where the next [`Wal`](crate::Wal) starts, with all segment files that are there.
+    pub start: LogStart,
+    /// Records that were visited.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// The first place that was left out; only when damaged records are skipped.
+    pub first_damage: Option<Damage>,
+    /// How many places were left out.
+    pub damaged_places: u64,
+}
+
+/// What takes in a record: its segment, the offset of its first chunk in that segment's file, its payload.
+pub type Visit<'a, E> = dyn FnMut(SegmentNumber, u64, &[u8]) -> Result<(), E> + 'a;
+
+/// Reads the log in `dir` from segment `from` on and hands each record to `visit`. Records come in the order in which they were reserved.
+///
+/// `from` 0 stands for "nothing is recorded about the log": then an empty directory, or one in which the creation of
+/// the first segment was cut short, is a log in which nothing was ever written. Any other `from` was recorded after
+/// [`Wal::create`](crate::Wal::create) had returned, so that segment must exist.
+///
+/// # Errors
+/// [`RecoverError::Log`] with [`Error::Corrupt`], [`Error::MissingSegment`], [`Error::UnsupportedVersion`],
+/// [`Error::TornTail`] or [`Error::Fs`]: each says what to do. `visit` may have been called before.
+/// [`RecoverError::Visitor`]: `visit` ended it.
+pub fn recover<E>(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    from: SegmentNumber,
+    mode: RecoveryMode,
+    visit: &mut Visit<'_, E>,
+) -> Result<Recovered, RecoverError<E>> {
+    let fs = &**fs;
+    let chain = Chain::find(fs, dir, from, mode)?;
+    let mut reading = Reading {
+        fs,
+        dir,
+        mode,
+        tail: Tail::Clean,
+        end: None,
+        infos: chain.files,
+        records: 0,
+        bytes: 0,
+        first_damage: chain.first_damage,
+        damaged_places: chain.damaged_places,
+    };
+    for (at, link) in chain.links.iter().enumerate() {
+        if !reading.segment(link, &chain.links[at + 1..], visit)? {
+            break;
+        }
+    }
+    if mode != RecoveryMode::SkipDamaged {
+        reading.sync()?;
+    }
+    Ok(reading.finish(from)?)
+}
+
+/// A recovery under way.
+struct Reading<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    mode: RecoveryMode,
+    tail: Tail,
+    /// The end of what was read, in the last segment that was.
+    end: Option<Predecessor>,
+    /// All segment files, oldest first; those that were read become live.
+    infos: Vec<SegmentInfo>,
+    records: u64,
+    bytes: u64,
+    first_damage: Option<Damage>,
+    damaged_places: u64,
+}
+
+impl Reading<'_> {
+    /// Reads one segment of the chain, which `later` ones follow; answers whether reading goes on into the next.
+    fn segment<E>(
+        &mut self,
+        link: &Link,
+        later: &[Link],
+        visit: &mut Visit<'_, E>,
+    ) -> Result<bool, RecoverError<E>> {
+        let number = link.number;
+        let mut reader = SegmentReader::open(self.fs, self.dir, number, link.end)?;
+        let ending = loop {
+            match reader.next()? {
+                Ok(record) => {
+                    visit(number, record.offset, record.payload).map_err(RecoverError::Visitor)?;
+                    self.records += 1;
+                    self.bytes += record.payload.len() as u64;
+                }
+                Err(ending) if self.mode == RecoveryMode::SkipDamaged => {
+                    if !self.skip(&mut reader, &ending)? {
+                        break ending;
+                    }
+                }
+                Err(ending) => break ending,
+            }
+        };
+        self.live(number, ending.good_until);
+        if self.mode == RecoveryMode::SkipDamaged || (ending.is_whole && link.end.is_some()) {
+            return Ok(true);
+        }
+        self.end_of_log(reader, &ending, later)?;
+        Ok(false)
+    }
+
+    /// Notes a damaged place, and looks for the next record behind it; answers whether there is one.
+    fn skip(&mut self, reader: &mut SegmentReader, ending: &Ending) -> Result<bool, Error> {
+        if ending.is_whole {
+            return Ok(false);
+        }
+        let path = reader.path().to_owned();
+        let (offset, reason) = (ending.offset, ending.reason.to_string());
+        let goes_on = reader.resync(ending.offset)?;
+        // Zeros behind the last record of the last segment are unused room, not damage.
+        if goes_on || reader.has_known_end() || reader.survey(ending.good_until)?.written {
+            self.damaged_places += 1;
+            self.first_damage.get_or_insert(Damage { path, offset, reason });
+        }
+        Ok(goes_on)
+    }
+
+    /// Decides what the place is where the records end before the segment does: the end of the log, or damage.
+    fn end_of_log(
+        &mut self,
+        mut reader: SegmentReader,
+        ending: &Ending,
+        later: &[Link],
+    ) -> Result<(), Error> {
+        let survey = reader.survey(ending.good_until)?;
+        let mut vouched = u64::from(reader.vouched());
+        if let Some(next) = later.first() {
+            vouched = vouched.max(next.predecessor_vouched);
+        }
+        // A later segment vouches for nothing of its own unless everything before it is durable.
+        if !later.is_empty() && vouched <= ending.good_until && self.any_vouches(later)? {
+            vouched = u64::MAX;
+        }
+        let path = reader.path().to_owned();
+        let reason = ending.reason.to_string();
+        if vouched > ending.good_until {
+            let expected = "a whole record, since a later mark says that it was on stable storage";
+            let offset = ending.offset;
+            return Err(Error::Corrupt { path, offset, expected: expected.into(), found: reason });
+        }
+        if ending.is_whole || (later.is_empty() && !survey.written) {
+            return Ok(());
+        }
+        let offset = ending.good_until;
+        if self.mode == RecoveryMode::AbsoluteConsistency {
+            return Err(Error::TornTail { path, offset, reason });
+        }
+        self.tail = Tail::Torn { path, offset, reason };
+        Ok(())
+    }
+
+    /// Whether a mark in one of these segments, or the header of one behind the first, says that what is before them
+    /// is durable.
+    fn any_vouches(&self, later: &[Link]) -> Result<bool, Error> {
+        if later.iter().skip(1).any(|link| link.predecessor_vouched > 0) {
+            return Ok(true);
+        }
+        for link in later {
+            let mut reader = SegmentReader::open(self.fs, self.dir, link.number, link.end)?;
+            reader.survey_all()?;
+            if reader.vouched() > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn live(&mut self, number: SegmentNumber, bytes: u64) {
+        self.end = Some(Predecessor { segment: number, end_offset: bytes });
+        if let Some(info) = self.infos.iter_mut().find(|info| info.number == number) {
+            info.state = SegmentState::Live;
+            info.bytes = bytes;
+        }
+    }
+
+    /// Makes what was read durable: it may so far be in the system's memory only.
+    fn sync(&self) -> Result<(), Error> {
+        let mut live = self.infos.iter().filter(|info| info.state == SegmentState::Live).peekable();
+        if live.peek().is_none() {
+            return Ok(());
+        }
+        for info in live {
+            let path = self.dir.join(segment_file_name(info.number));
+            self.fs.open(&path, vfs::Access::ReadWrite)?.sync_data()?;
+        }
+        self.fs.sync_dir(self.dir)?;
+        Ok(())
+    }
+
+    fn finish(self, from: SegmentNumber) -> Result<Recovered, Error> {
+        let last = self.infos.last().map_or(from, |info| info.number.max(from));
+        let segment = last
+            .next()
+            .ok_or_else(|| Error::NumbersExhausted { dir: self.dir.to_owned(), last })?;
+        let predecessor = self.end.filter(|_| self.mode != RecoveryMode::SkipDamaged);
+        Ok(Recovered {
+            tail: self.tail,
+            start: LogStart { segment, predecessor, existing: self.infos },
+            records: self.records,
+            bytes: self.bytes,
+            first_damage: self.first_damage,
+            damaged_places: self.damaged_places,
+        })
+    }
+}

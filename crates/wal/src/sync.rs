@@ -1,0 +1,117 @@
+//! Group sync: of all that wait for their records to be durable, one does it for all that are filled.
+//!
+//! The leader loads the contiguously filled position first, then syncs, in order, every segment that holds something
+//! between the durable position and that one, then publishes exactly what it loaded: what was filled meanwhile may or
+//! may not have been caught by the sync, so it is not claimed. Whoever waits and is not covered elects the next leader.
+//!
+//! A sync makes a file durable as a whole, so a limit on the bytes of a round could only leave out records that are on
+//! disk anyway: there is none.
+//!
+//! Concurrency. One lock and one condition, for both things waited for: a round to end, and an earlier record to be
+//! filled. The second is published without this lock; so a waiter announces itself in `fill_waiters`, passes a `SeqCst`
+//! fence and looks again, while whoever fills publishes, passes a `SeqCst` fence and looks for waiters: one sees the
+//! other, and the lock closes the gap between looking and sleeping. Whoever publishes a record's position, its own or
+//! that of others finished before, looks for waiters afterwards.
+
+use base::sync::atomic::{AtomicU64, Ordering, fence};
+use base::sync::{Condvar, Mutex, now};
+
+use crate::error::{Error, Failure};
+use crate::log::Wal;
+use crate::position::LogPosition;
+
+/// Who leads, and where the others wait.
+#[derive(Debug, Default)]
+pub(crate) struct GroupSync {
+    has_leader: Mutex<bool>,
+    changed: Condvar,
+    fill_waiters: AtomicU64,
+}
+
+impl GroupSync {
+    /// Called after a record's ticket was finished.
+    #[inline]
+    pub fn filled_some(&self) {
+        fence(Ordering::SeqCst);
+        if self.fill_waiters.load(Ordering::Relaxed) > 0 {
+            self.wake_all();
+        }
+    }
+
+    pub fn wake_all(&self) {
+        drop(self.has_leader.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// Gives leadership up, also when the leader panics.
+struct Leadership<'a>(&'a GroupSync);
+
+impl Drop for Leadership<'_> {
+    fn drop(&mut self) {
+        *self.0.has_leader.lock() = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Wal {
+    /// Waits until everything up to position `upto` (the end of a record, inclusive of it) is on stable storage. The
+    /// records before it must be filled by their owners meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]: the sync, or an earlier one, failed; which of the records since the last durable position
+    /// are on disk is unknown. [`Error::UnknownPosition`]: not a position of this log.
+    pub fn sync(&self, upto: LogPosition) -> Result<(), Error> {
+        if self.durable() >= upto {
+            return Ok(());
+        }
+        let end = self.reserved();
+        if upto > end {
+            return Err(Error::UnknownPosition { found: upto, end });
+        }
+        let group = &self.syncing;
+        let mut has_leader = group.has_leader.lock();
+        loop {
+            if self.durable() >= upto {
+                return Ok(());
+            }
+            self.check()?;
+            if self.filled() < upto {
+                group.fill_waiters.fetch_add(1, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                if self.filled() < upto {
+                    has_leader = group.changed.wait(has_leader);
+                }
+                group.fill_waiters.fetch_sub(1, Ordering::Relaxed);
+            } else if *has_leader {
+                has_leader = group.changed.wait(has_leader);
+            } else {
+                *has_leader = true;
+                drop(has_leader);
+                let leadership = Leadership(group);
+                let done = self.sync_filled();
+                drop(leadership);
+                return done;
+            }
+        }
+    }
+
+    /// One round, by the leader: what is filled becomes durable.
+    fn sync_filled(&self) -> Result<(), Error> {
+        let filled = self.ring.published();
+        let durable = self.durable.load(Ordering::Acquire);
+        let segments = self.segments.lock().between(durable, filled);
+        let started = now();
+        for segment in segments {
+            if let Err(cause) = segment.backend.sync() {
+                // Never tried again: the system may have marked what it could not write as clean.
+                self.poison(Failure::new(cause));
+                return self.check();
+            }
+        }
+        self.durable.store(filled, Ordering::Release);
+        self.counters.syncs.add(1);
+        self.counters.sync_nanos.add_time(now().saturating_duration_since(started));
+        Ok(())
+    }
+}
