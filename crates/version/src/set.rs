@@ -119,6 +119,7 @@ impl<H> VersionSet<H> {
         wake: Wake,
     ) -> Result<Self, Error> {
         fs.create_dir_all(dir)?;
+        sync_ancestors(&*fs, dir)?;
         clear_unfinished(&*fs, dir)?;
         let first_new = FileNumber::new(FIRST_MANIFEST.get() + 1);
         let state = State::first(first_new);
@@ -263,6 +264,10 @@ impl<H> VersionSet<H> {
             return Err(EditError::TableExists { number: table.number }.into());
         }
         self.make_ready(&mut writer, &before.state).map_err(ApplyError::NotWritten)?;
+        // A fresh manifest has taken a number itself, and says so: the edit must not go back behind that.
+        let next_file = FileNumber::new(self.next_file.load(Ordering::Relaxed));
+        state.next_file = next_file;
+        edit.next_file = Some(next_file);
         self.append(&mut writer, &edit)?;
         writer.stats.edits += 1;
         writer.index.commit(&changes);
@@ -436,6 +441,20 @@ impl<H> fmt::Debug for VersionSet<H> {
             .field("pins", &self.pins)
             .finish_non_exhaustive()
     }
+}
+
+/// Makes the entries of `dir` and of the directories above it durable. An earlier creation may have made them and failed,
+/// or been killed, before it could sync them, and one that exists tells nobody whether it would survive.
+fn sync_ancestors(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
+    for ancestor in dir.ancestors().skip(1) {
+        let is_relative_root = ancestor.as_os_str().is_empty();
+        match fs.sync_dir(if is_relative_root { Path::new(".") } else { ancestor }) {
+            // Who may not even read a directory did not make it, nor can do anything for it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that a database can be created in `dir`, and removes what an interrupted creation left there.
