@@ -1,0 +1,49 @@
+//! What only a full verification looks at: that a block's restarts are what a search takes them for.
+
+use super::Block;
+use crate::error::Malformed;
+use crate::keys::prefix_number;
+
+impl Block {
+    /// Whether the stored prefixes and the common length are those of the restarts' keys.
+    pub(crate) fn check_prefixes(&self) -> Result<(), Malformed> {
+        let common = self.common();
+        let (first, _) = self.indexed(0)?;
+        for (number, prefix) in self.prefixes().iter().enumerate() {
+            let (key, _) = self.indexed(number)?;
+            if key.user_key.get(..common) != first.user_key.get(..common)
+                || prefix_number(&key.user_key[common..]) != u64::from_be_bytes(*prefix)
+            {
+                return Err(Malformed::new(
+                    "a restart's prefix that is its key's",
+                    format_args!("another at restart {number}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every entry is a restart, as it must be in an index, and keys ascend strictly.
+    pub(crate) fn check_index(&self) -> Result<(), Malformed> {
+        let mut at = 0;
+        let mut last = None;
+        for number in 0..self.restarts() {
+            let (key, _) = self.indexed(number)?;
+            if self.restart_offset(number)? != at || last.is_some_and(|last| last >= key) {
+                return Err(Malformed::new(
+                    "index entries in order, each a restart",
+                    format_args!("another, number {number}"),
+                ));
+            }
+            last = Some(key);
+            at = self.entry_at(at)?.end;
+        }
+        if at != self.entries_end() {
+            return Err(Malformed::new(
+                "index entries in order, each a restart",
+                format_args!("one at byte {at} that is none"),
+            ));
+        }
+        Ok(())
+    }
+}

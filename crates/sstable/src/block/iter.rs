@@ -1,0 +1,225 @@
+//! A position in one data block, which can be moved both ways.
+//!
+//! Going back, entries can only be read forwards from a restart: the entries of one restart interval are read at once
+//! and kept, so that a step back costs on average what a step forward does.
+
+use super::search::overlong;
+use super::{Block, RawEntry};
+use crate::error::Malformed;
+use base::{InternalKeyRef, SeqNo, ValueKind};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// An entry of the interval that is being walked backwards.
+struct Kept {
+    at: usize,
+    end: usize,
+    /// Its user key's place in `kept_keys`.
+    key: Range<usize>,
+    trailer: u64,
+    value: usize,
+}
+
+/// Walks the entries of one block. Not valid until a seek; not valid after an error.
+pub(crate) struct BlockIter {
+    block: Option<Block>,
+    valid: bool,
+    /// Where the current entry begins and ends.
+    at: usize,
+    end: usize,
+    key: Vec<u8>,
+    seq: SeqNo,
+    kind: ValueKind,
+    value: Range<usize>,
+    /// Entries before the current one, up to its restart; empty unless the last move was a step back.
+    kept: Vec<Kept>,
+    kept_keys: Vec<u8>,
+}
+
+impl BlockIter {
+    pub(crate) fn new() -> Self {
+        Self {
+            block: None,
+            valid: false,
+            at: 0,
+            end: 0,
+            key: Vec::new(),
+            seq: SeqNo::ZERO,
+            kind: ValueKind::Put,
+            value: 0..0,
+            kept: Vec::new(),
+            kept_keys: Vec::new(),
+        }
+    }
+
+    /// Takes another block to walk.
+    pub(crate) fn set_block(&mut self, block: Block) {
+        self.block = Some(block);
+        self.reset();
+    }
+
+    /// Lets go of the block.
+    pub(crate) fn clear(&mut self) {
+        self.block = None;
+        self.reset();
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.valid
+    }
+
+    /// Where in the block the current entry begins.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn key(&self) -> InternalKeyRef<'_> {
+        InternalKeyRef::new(&self.key, self.seq, self.kind)
+    }
+
+    pub(crate) fn value(&self) -> &[u8] {
+        self.block.as_ref().map_or(&[], |block| &block.data()[self.value.clone()])
+    }
+
+    pub(crate) fn value_bytes(&self) -> Bytes {
+        self.block.as_ref().map_or_else(Bytes::new, |block| block.slice(self.value.clone()))
+    }
+
+    fn reset(&mut self) {
+        self.valid = false;
+        self.kept.clear();
+    }
+
+    pub(crate) fn seek_to_first(&mut self) -> Result<(), Malformed> {
+        self.reset();
+        self.step_to(0)
+    }
+
+    pub(crate) fn seek_to_last(&mut self) -> Result<(), Malformed> {
+        self.reset();
+        match &self.block {
+            Some(block) => {
+                let end = block.entries_end();
+                self.step_before(end)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Moves to the first entry that is `target` or above; not valid when all are below.
+    pub(crate) fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Malformed> {
+        self.reset();
+        let Some(block) = &self.block else { return Ok(()) };
+        let Some(landing) = block.first_at_or_after(target)? else { return Ok(()) };
+        self.key.clear();
+        self.key.extend_from_slice(&target.user_key[..landing.entry.shared]);
+        self.key.extend_from_slice(&block.data()[landing.entry.suffix.clone()]);
+        self.at = landing.at;
+        self.end = landing.entry.end;
+        self.stand(landing.trailer, landing.value)
+    }
+
+    pub(crate) fn next(&mut self) -> Result<(), Malformed> {
+        self.reset();
+        self.step_to(self.end)
+    }
+
+    pub(crate) fn prev(&mut self) -> Result<(), Malformed> {
+        self.valid = false;
+        if self.kept.is_empty() { self.step_before(self.at) } else { self.take_kept() }
+    }
+
+    /// Reads the entry at `at`, which follows the one whose key is in `self.key` or is a restart.
+    #[inline]
+    fn step_to(&mut self, at: usize) -> Result<(), Malformed> {
+        let Some(block) = &self.block else { return Ok(()) };
+        if at >= block.entries_end() {
+            return Ok(());
+        }
+        if at == 0 {
+            self.key.clear();
+        }
+        let entry = block.entry_at(at)?;
+        apply(&mut self.key, block, &entry, at)?;
+        let (trailer, value) = block.trailer_of(&entry)?;
+        self.at = at;
+        self.end = entry.end;
+        self.stand(trailer, value)
+    }
+
+    #[inline]
+    fn stand(&mut self, trailer: u64, value: usize) -> Result<(), Malformed> {
+        let key = InternalKeyRef::from_trailer(&[], trailer).ok_or_else(|| {
+            Malformed::new("a kind of entry", format_args!("code {}", trailer & 0xff))
+        })?;
+        self.seq = key.seq;
+        self.kind = key.kind;
+        self.value = value..self.end;
+        self.valid = true;
+        Ok(())
+    }
+
+    /// Moves to the entry that ends at `end`; not valid when that is the block's start.
+    fn step_before(&mut self, end: usize) -> Result<(), Malformed> {
+        let Some(block) = &self.block else { return Ok(()) };
+        if end == 0 {
+            return Ok(());
+        }
+        let restart = last_restart_before(block, end)?;
+        self.kept_keys.clear();
+        let mut at = block.restart_offset(restart)?;
+        self.key.clear();
+        while at < end {
+            let entry = block.entry_at(at)?;
+            apply(&mut self.key, block, &entry, at)?;
+            let (trailer, value) = block.trailer_of(&entry)?;
+            let start = self.kept_keys.len();
+            self.kept_keys.extend_from_slice(&self.key);
+            let key = start..self.kept_keys.len();
+            self.kept.push(Kept { at, end: entry.end, key, trailer, value });
+            at = entry.end;
+        }
+        if at != end {
+            self.kept.clear();
+            return Err(Malformed::new(
+                "entries that end where the next begins",
+                format_args!("one that ends at byte {at} and not at {end}"),
+            ));
+        }
+        self.take_kept()
+    }
+
+    fn take_kept(&mut self) -> Result<(), Malformed> {
+        let Some(kept) = self.kept.pop() else { return Ok(()) };
+        self.key.clear();
+        self.key.extend_from_slice(&self.kept_keys[kept.key]);
+        self.at = kept.at;
+        self.end = kept.end;
+        self.stand(kept.trailer, kept.value)
+    }
+}
+
+/// Turns the key before `entry` into the key of `entry`.
+#[inline]
+fn apply(key: &mut Vec<u8>, block: &Block, entry: &RawEntry, at: usize) -> Result<(), Malformed> {
+    if entry.shared > key.len() {
+        return Err(overlong(at));
+    }
+    key.truncate(entry.shared);
+    key.extend_from_slice(&block.data()[entry.suffix.clone()]);
+    Ok(())
+}
+
+/// The last restart that begins before `end`.
+fn last_restart_before(block: &Block, end: usize) -> Result<usize, Malformed> {
+    let (mut low, mut high) = (0, block.restarts());
+    while low + 1 < high {
+        let middle = low + (high - low) / 2;
+        if block.restart_offset(middle)? < end {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,105 @@
+//! Finding a key in a block: a binary search over the restarts' prefixes, then a walk from the restart.
+//!
+//! The walk takes no key together. It keeps how many bytes of the target the entry before shares (`matched`): an entry
+//! that shares more than that with the one before it differs from the target at the same place, so it too is below;
+//! any other begins with the target's own first `shared` bytes, and only its suffix need be compared.
+
+use super::{Block, RawEntry};
+use crate::error::Malformed;
+use crate::keys::{common_prefix, prefix_number};
+use base::InternalKeyRef;
+use std::cmp::Ordering;
+
+/// The entry that a search ended at. Its user key is the target's first `entry.shared` bytes and its suffix.
+#[derive(Debug)]
+pub(crate) struct Landing {
+    pub(crate) at: usize,
+    pub(crate) entry: RawEntry,
+    pub(crate) trailer: u64,
+    /// Where the value begins; it ends where the entry does.
+    pub(crate) value: usize,
+    /// Whether its user key is the target's.
+    pub(crate) same_user_key: bool,
+}
+
+impl Block {
+    /// The number of the first restart whose key is `target` or above; the number of restarts if there is none.
+    #[inline]
+    pub(crate) fn lower_bound(&self, target: InternalKeyRef<'_>) -> Result<usize, Malformed> {
+        let first = self.entry_at(0)?;
+        let common = self.common();
+        let common_bytes = self
+            .data()
+            .get(first.suffix.start..first.suffix.start + common)
+            .ok_or_else(|| Malformed::new("a first key with the common bytes", "a shorter one"))?;
+        let head = &target.user_key[..common.min(target.user_key.len())];
+        match head.cmp(common_bytes) {
+            Ordering::Less => return Ok(0),
+            Ordering::Greater => return Ok(self.restarts()),
+            Ordering::Equal => {}
+        }
+        let wanted = prefix_number(&target.user_key[common..]);
+        let prefixes = self.prefixes();
+        let mut low = prefixes.partition_point(|prefix| u64::from_be_bytes(*prefix) < wanted);
+        // Those with the same prefix, seldom more than one, are told apart by their keys.
+        let same = prefixes[low..].partition_point(|prefix| u64::from_be_bytes(*prefix) == wanted);
+        let mut high = low + same;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let (key, _) = self.indexed(middle)?;
+            if key < target {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The first entry that is `target` or above; `None` when all are below.
+    #[inline]
+    pub(crate) fn first_at_or_after(
+        &self,
+        target: InternalKeyRef<'_>,
+    ) -> Result<Option<Landing>, Malformed> {
+        let restart = self.lower_bound(target)?.saturating_sub(1);
+        let mut at = self.restart_offset(restart)?;
+        let mut matched = 0;
+        let mut key_len = 0;
+        while at < self.entries_end() {
+            let entry = self.entry_at(at)?;
+            if entry.shared > key_len {
+                return Err(overlong(at));
+            }
+            key_len = entry.shared + entry.suffix.len();
+            if entry.shared <= matched {
+                let suffix = &self.data()[entry.suffix.clone()];
+                let rest = &target.user_key[entry.shared..];
+                let more = common_prefix(suffix, rest);
+                matched = entry.shared + more;
+                let landed = match (suffix.get(more), rest.get(more)) {
+                    (Some(found), Some(wanted)) => found > wanted,
+                    (Some(_), None) => true,
+                    (None, Some(_)) => false,
+                    // Newer versions, with greater trailers, come first.
+                    (None, None) => self.trailer_of(&entry)?.0 <= target.trailer(),
+                };
+                if landed {
+                    let (trailer, value) = self.trailer_of(&entry)?;
+                    let same_user_key = more == suffix.len() && more == rest.len();
+                    return Ok(Some(Landing { at, entry, trailer, value, same_user_key }));
+                }
+            }
+            at = entry.end;
+        }
+        Ok(None)
+    }
+}
+
+#[cold]
+pub(super) fn overlong(at: usize) -> Malformed {
+    Malformed::new(
+        "an entry that shares no more than the key before it has",
+        format_args!("one that does at byte {at}"),
+    )
+}

@@ -1,0 +1,153 @@
+//! Compressing and decompressing the payload of one block.
+
+use crate::error::Malformed;
+use crate::options::Compression;
+use std::cell::RefCell;
+use std::io;
+
+/// A writer's compressor: its tables and its output buffer are used for block after block.
+pub(crate) enum Compressor {
+    None,
+    Lz4 { table: Box<lz4_flex::block::CompressTable>, out: Vec<u8> },
+    Zstd { context: Box<zstd::bulk::Compressor<'static>>, out: Vec<u8> },
+}
+
+impl Compressor {
+    pub(crate) fn new(compression: Compression) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::None,
+            Compression::Lz4 => Self::Lz4 { table: Box::default(), out: Vec::new() },
+            Compression::Zstd { level } => Self::Zstd {
+                context: Box::new(zstd::bulk::Compressor::new(level)?),
+                out: Vec::new(),
+            },
+        })
+    }
+
+    /// The compressed form of `raw`, or `None` when it is not worth having.
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> io::Result<Option<&[u8]>> {
+        let (len, out) = match self {
+            Self::None => return Ok(None),
+            Self::Lz4 { table, out } => {
+                out.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+                let len = lz4_flex::block::compress_into_with_table(raw, out, table)
+                    .map_err(|refused| io::Error::other(refused.to_string()))?;
+                (len, out)
+            }
+            Self::Zstd { context, out } => {
+                out.resize(zstd::zstd_safe::compress_bound(raw.len()), 0);
+                (context.compress_to_buffer(raw, &mut out[..])?, out)
+            }
+        };
+        Ok((len <= raw.len() - raw.len() / 8).then(|| &out[..len]))
+    }
+}
+
+thread_local! {
+    /// Zstandard's state (about 100 KiB) is dear to make, so each reading thread keeps one.
+    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The most bytes that `stored` bytes can decompress to: neither format can say more in fewer bytes, so a larger
+/// claim is false and nothing is allocated for it.
+fn raw_len_max(code: u8, stored: usize) -> u64 {
+    let stored = stored as u64;
+    match code {
+        // A length is written in bytes of at most 255 each.
+        1 => stored.saturating_mul(255).saturating_add(64),
+        // A block of 128 KiB takes at least 4 bytes.
+        2 => stored.saturating_mul(32 << 10).saturating_add(128 << 10),
+        _ => stored,
+    }
+}
+
+/// Decompresses a payload whose trailer says that it has `raw_len` bytes and the compression `code`.
+pub(crate) fn decompress(code: u8, stored: &[u8], raw_len: u32) -> Result<Vec<u8>, Malformed> {
+    let raw_len_wide = u64::from(raw_len);
+    if raw_len_wide > raw_len_max(code, stored.len()) {
+        return Err(Malformed::new(
+            "a decompressed length that its contents can have",
+            format_args!("{raw_len} bytes from {}", stored.len()),
+        ));
+    }
+    let mut raw = Vec::new();
+    raw.try_reserve_exact(raw_len as usize).map_err(|_| {
+        Malformed::new("a block that fits in memory", format_args!("{raw_len} bytes"))
+    })?;
+    raw.resize(raw_len as usize, 0);
+    let written = match code {
+        0 => {
+            if stored.len() == raw.len() {
+                raw.copy_from_slice(stored);
+            }
+            Ok(stored.len())
+        }
+        1 => lz4_flex::block::decompress_into(stored, &mut raw).map_err(|fault| fault.to_string()),
+        2 => unzstd(stored, &mut raw).map_err(|fault| fault.to_string()),
+        _ => return Err(Malformed::new("compression 0, 1 or 2", format_args!("{code}"))),
+    };
+    match written {
+        Ok(len) if len == raw.len() => Ok(raw),
+        Ok(len) => Err(Malformed::new(
+            "as many bytes as the trailer says",
+            format_args!("{len} bytes for {raw_len}"),
+        )),
+        Err(fault) => Err(Malformed::new("contents that decompress", fault)),
+    }
+}
+
+fn unzstd(stored: &[u8], raw: &mut [u8]) -> io::Result<usize> {
+    ZSTD.with_borrow_mut(|slot| {
+        let context = match slot {
+            Some(context) => context,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        context.decompress_to_buffer(stored, raw)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(compression: Compression, raw: &[u8]) -> Option<usize> {
+        let mut compressor = Compressor::new(compression).unwrap();
+        let stored = compressor.compress(raw).unwrap()?;
+        assert_eq!(decompress(compression.code(), stored, raw.len() as u32).unwrap(), raw);
+        Some(stored.len())
+    }
+
+    #[test]
+    fn what_shrinks_is_compressed_and_comes_back() {
+        for compression in [Compression::Lz4, Compression::Zstd { level: 3 }] {
+            for len in [64, 1000, 100_000, 3 << 20] {
+                // All alike is the greatest ratio there is: it must stay within `raw_len_max`.
+                assert!(round_trip(compression, &vec![7; len]).is_some());
+                let text: Vec<u8> = (0..len).map(|i| (i % 251 / 7) as u8).collect();
+                assert!(round_trip(compression, &text).unwrap() < len);
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_left_alone() {
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(4096)
+        .collect();
+        for compression in [Compression::None, Compression::Lz4, Compression::Zstd { level: 1 }] {
+            assert_eq!(round_trip(compression, &noise), None);
+        }
+    }
+
+    #[test]
+    fn false_lengths_and_noise_are_refused() {
+        for code in 0..=3 {
+            assert!(decompress(code, &[1, 2, 3], u32::MAX).is_err());
+            assert!(decompress(code, &[0xff; 40], 100).is_err());
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Immutable sorted table files: blocks, index, filter, writer and reader.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod block;
+mod cache;
+mod compress;
+mod error;
+mod filter;
+mod format;
+mod keys;
+mod options;
+mod properties;
+mod table;
+mod writer;
+
+pub use block::Block;
+pub use cache::{BlockCache, BlockCacheHandle};
+pub use error::{Corruption, Error};
+pub use format::BlockKind;
+pub use options::{Compression, ScanOptions, TableOptions};
+pub use properties::Properties;
+pub use table::{Found, Table, TableCursor, Verified};
+pub use writer::{TableSummary, TableWriter, WriteAllError};

@@ -1,0 +1,133 @@
+//! How a table is written and scanned.
+
+use crate::error::Error;
+
+/// How blocks are compressed. A block that would not shrink by an eighth is stored as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZ4: cheap enough to be always on.
+    #[default]
+    Lz4,
+    /// Zstandard: smaller, and several times dearer to read.
+    Zstd {
+        /// Zstandard's level: -7 to 22, higher is smaller and slower to write; 3 is a good choice.
+        level: i32,
+    },
+}
+
+impl Compression {
+    /// The number that stands for it in the format.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 1,
+            Self::Zstd { .. } => 2,
+        }
+    }
+
+    pub(crate) fn level(self) -> i32 {
+        match self {
+            Self::Zstd { level } => level,
+            Self::None | Self::Lz4 => 0,
+        }
+    }
+
+    pub(crate) fn from_parts(code: u64, level: i32) -> Option<Self> {
+        match code {
+            0 => Some(Self::None),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Zstd { level }),
+            _ => None,
+        }
+    }
+}
+
+/// How a table is written. A table can be read whatever it was written with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// A data block is closed before it would grow past this, uncompressed; an entry that is larger has a block of
+    /// its own. 256 to 16 MiB, default 16 KiB: smaller blocks make point reads cheaper and files larger.
+    pub block_bytes: usize,
+    /// A partition of index and filter is closed when either has grown to about this. 64 to 16 MiB, default 16 KiB.
+    pub partition_bytes: usize,
+    /// Every so many entries a key is stored in full. 1 to 4096, default 16: smaller makes seeks cheaper and files
+    /// larger.
+    pub restart_interval: usize,
+    /// How blocks are compressed. Default LZ4.
+    pub compression: Compression,
+    /// Bits that the filter has for each user key; 0 is no filter. At most 64, default 10: about one in a hundred
+    /// look-ups for a key that is not there reads a data block all the same.
+    pub filter_bits_per_key: u32,
+    /// After how many bytes written the operating system is asked to start writing them to the disk, so that the
+    /// sync at the end is not one burst; 0 is never. Default 1 MiB.
+    pub bytes_per_sync: u64,
+    /// Whether to wait each time until those bytes have been written. Default false.
+    pub strict_bytes_per_sync: bool,
+    /// A number that differs from file to file, such as the file's own, and goes into every block's checksum: what
+    /// another table left on the disk is then not taken for a block of this one. Default 0.
+    pub checksum_salt: u64,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self {
+            block_bytes: 16 << 10,
+            partition_bytes: 16 << 10,
+            restart_interval: 16,
+            compression: Compression::default(),
+            filter_bits_per_key: 10,
+            bytes_per_sync: 1 << 20,
+            strict_bytes_per_sync: false,
+            checksum_salt: 0,
+        }
+    }
+}
+
+impl TableOptions {
+    /// Checks every option against its limits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] names the first that is outside.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |option, found: String, allowed| {
+            Err(Error::InvalidOption { option, found, allowed })
+        };
+        if !(256..=16 << 20).contains(&self.block_bytes) {
+            return refuse("block_bytes", self.block_bytes.to_string(), "256 to 16777216");
+        }
+        if !(64..=16 << 20).contains(&self.partition_bytes) {
+            return refuse("partition_bytes", self.partition_bytes.to_string(), "64 to 16777216");
+        }
+        if !(1..=4096).contains(&self.restart_interval) {
+            return refuse("restart_interval", self.restart_interval.to_string(), "1 to 4096");
+        }
+        if self.filter_bits_per_key > 64 {
+            return refuse("filter_bits_per_key", self.filter_bits_per_key.to_string(), "0 to 64");
+        }
+        if let Compression::Zstd { level } = self.compression
+            && !(-7..=22).contains(&level)
+        {
+            return refuse("compression level", level.to_string(), "-7 to 22");
+        }
+        Ok(())
+    }
+}
+
+/// How a cursor reads its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Whether data blocks that had to be read from the file are put into the cache. Default true; a scan over
+    /// everything, such as a compaction, does better with false.
+    pub fill_cache: bool,
+    /// When a scan goes on from block to block, the most bytes that are read from the file at once; 0 is one block
+    /// at a time. Default 256 KiB. The cursor holds a buffer of that size from then on.
+    pub readahead_bytes: usize,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self { fill_cache: true, readahead_bytes: 256 << 10 }
+    }
+}

@@ -1,0 +1,306 @@
+//! Walking a table both ways.
+
+use super::readahead::{Direction, Readahead};
+use super::{Table, data_handle};
+use crate::block::Block;
+use crate::block::iter::BlockIter;
+use crate::error::{Error, Malformed};
+use crate::format::{BlockKind, Handle};
+use crate::options::ScanOptions;
+use base::{Cursor, InternalKeyRef};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+
+/// A position in a table, which keeps the table open and one data block in memory.
+pub struct TableCursor {
+    table: Arc<Table>,
+    options: ScanOptions,
+    /// The partition that `index` is, if there is one.
+    partition: usize,
+    index: Option<(Block, Handle)>,
+    /// The entry of `index` whose block is in `data`, if one is.
+    entry: usize,
+    loaded: Option<Handle>,
+    data: BlockIter,
+    readahead: Readahead,
+}
+
+impl fmt::Debug for TableCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableCursor")
+            .field("table", &self.table.fetcher.file.path())
+            .field("key", &self.is_valid().then(|| self.key()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl TableCursor {
+    pub(super) fn new(table: Arc<Table>, options: ScanOptions) -> Self {
+        Self {
+            table,
+            options,
+            partition: 0,
+            index: None,
+            entry: 0,
+            loaded: None,
+            data: BlockIter::new(),
+            readahead: Readahead::new(options.readahead_bytes),
+        }
+    }
+
+    /// The value it stands on, without copying it; the handle keeps the whole block in memory. Called only while
+    /// valid; empty otherwise.
+    #[must_use]
+    pub fn value_bytes(&self) -> Bytes {
+        if self.data.is_valid() { self.data.value_bytes() } else { Bytes::new() }
+    }
+
+    /// Takes care that after an error the cursor is not valid.
+    fn guarded(
+        &mut self,
+        movement: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let moved = movement(self);
+        if moved.is_err() {
+            self.leave();
+        }
+        moved
+    }
+
+    /// Stands nowhere.
+    fn leave(&mut self) {
+        self.loaded = None;
+        self.data.clear();
+    }
+
+    fn in_data(&self) -> impl FnOnce(Malformed) -> Error {
+        let offset = self.loaded.map_or(0, |handle| handle.offset);
+        self.table.fetcher.damaged(offset, BlockKind::Data)
+    }
+
+    /// The number of data blocks below the current partition.
+    fn blocks(&self) -> usize {
+        self.index.as_ref().map_or(0, |(index, _)| index.restarts())
+    }
+
+    fn load_partition(&mut self, number: usize) -> Result<(), Error> {
+        if self.index.is_some() && self.partition == number {
+            return Ok(());
+        }
+        self.leave();
+        self.index = None;
+        let handle = self.table.partition(number)?.index;
+        let index = self.table.fetcher.block(handle, BlockKind::Index, true)?;
+        self.partition = number;
+        self.index = Some((index, handle));
+        Ok(())
+    }
+
+    fn handle_at(&self, entry: usize) -> Result<Handle, Error> {
+        match &self.index {
+            Some((index, place)) => data_handle(index, entry)
+                .map_err(self.table.fetcher.damaged(place.offset, BlockKind::Index)),
+            None => Err(self.table.in_top()(Malformed::new("a partition", "none"))),
+        }
+    }
+
+    /// Takes the block of entry `entry` of the current partition into `data`.
+    fn load_block(&mut self, entry: usize, direction: Option<Direction>) -> Result<(), Error> {
+        self.readahead.moved(direction);
+        let handle = self.handle_at(entry)?;
+        if self.loaded != Some(handle) {
+            self.leave();
+            let block = self.fetch(handle, entry)?;
+            self.data.set_block(block);
+            self.loaded = Some(handle);
+        }
+        self.entry = entry;
+        Ok(())
+    }
+
+    fn fetch(&mut self, handle: Handle, entry: usize) -> Result<Block, Error> {
+        let fetcher = &self.table.fetcher;
+        if let Some(block) = fetcher.cached(handle, BlockKind::Data) {
+            return Ok(block);
+        }
+        if self.readahead.stored(handle).is_none() {
+            let Some((direction, bytes_max)) = self.readahead.wanted() else {
+                return fetcher.block(handle, BlockKind::Data, self.options.fill_cache);
+            };
+            let (start, end) = self.stretch(handle, entry, direction, bytes_max)?;
+            self.readahead.fill(&self.table.fetcher, start, end)?;
+        }
+        let fetcher = &self.table.fetcher;
+        let stored = self.readahead.stored(handle).unwrap_or_default();
+        let block = fetcher.from_stored(stored, handle, BlockKind::Data)?;
+        if self.options.fill_cache {
+            fetcher.offer(handle, &block);
+        }
+        Ok(block)
+    }
+
+    /// From where to where the file holds the block at `handle` and those next to it in `direction`, adjacent, in the
+    /// same partition, and of `bytes_max` in all unless the first alone is larger.
+    fn stretch(
+        &self,
+        handle: Handle,
+        entry: usize,
+        direction: Direction,
+        bytes_max: usize,
+    ) -> Result<(u64, u64), Error> {
+        let fetcher = &self.table.fetcher;
+        let ends = |handle: Handle| -> Result<(u64, u64), Error> {
+            let in_data = fetcher.damaged(handle.offset, BlockKind::Data);
+            let handle = handle.check(fetcher.limit).map_err(in_data)?;
+            Ok((handle.offset, handle.offset + handle.stored_bytes() as u64))
+        };
+        let (mut start, mut end) = ends(handle)?;
+        let mut entry = entry;
+        loop {
+            entry = match direction {
+                Direction::Forward if entry + 1 < self.blocks() => entry + 1,
+                Direction::Backward if entry > 0 => entry - 1,
+                _ => break,
+            };
+            let (next_start, next_end) = ends(self.handle_at(entry)?)?;
+            let is_adjacent = match direction {
+                Direction::Forward => next_start == end,
+                Direction::Backward => next_end == start,
+            };
+            if !is_adjacent || next_end.max(end) - next_start.min(start) > bytes_max as u64 {
+                break;
+            }
+            start = start.min(next_start);
+            end = end.max(next_end);
+        }
+        Ok((start, end))
+    }
+
+    /// Goes to the first entry of the block after this one, if there is one.
+    fn enter_next_block(&mut self) -> Result<(), Error> {
+        let direction = Some(Direction::Forward);
+        if self.entry + 1 < self.blocks() {
+            self.load_block(self.entry + 1, direction)?;
+        } else if self.partition + 1 < self.table.partitions() {
+            self.load_partition(self.partition + 1)?;
+            self.load_block(0, direction)?;
+        } else {
+            self.leave();
+            return Ok(());
+        }
+        self.data.seek_to_first().map_err(self.in_data())
+    }
+
+    /// Goes to the last entry of the block before this one, if there is one.
+    fn enter_previous_block(&mut self) -> Result<(), Error> {
+        let direction = Some(Direction::Backward);
+        if self.entry > 0 {
+            self.load_block(self.entry - 1, direction)?;
+        } else if self.partition > 0 {
+            self.load_partition(self.partition - 1)?;
+            self.load_block(self.blocks().saturating_sub(1), direction)?;
+        } else {
+            self.leave();
+            return Ok(());
+        }
+        self.data.seek_to_last().map_err(self.in_data())
+    }
+
+    fn go_to_first(&mut self) -> Result<(), Error> {
+        self.load_partition(0)?;
+        self.load_block(0, None)?;
+        self.data.seek_to_first().map_err(self.in_data())
+    }
+
+    fn go_to_last(&mut self) -> Result<(), Error> {
+        self.load_partition(self.table.partitions().saturating_sub(1))?;
+        self.load_block(self.blocks().saturating_sub(1), None)?;
+        self.data.seek_to_last().map_err(self.in_data())
+    }
+
+    fn go_to(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let Some(partition) = self.table.partition_for(target)? else {
+            self.leave();
+            return Ok(());
+        };
+        self.load_partition(partition)?;
+        let entry = match &self.index {
+            Some((index, place)) => index
+                .lower_bound(target)
+                .map_err(self.table.fetcher.damaged(place.offset, BlockKind::Index))?,
+            None => 0,
+        };
+        self.load_block(entry, None)?;
+        self.data.seek(target).map_err(self.in_data())?;
+        // The target may lie between the block's last key and its separator.
+        if self.data.is_valid() { Ok(()) } else { self.enter_next_block() }
+    }
+}
+
+impl Cursor for TableCursor {
+    type Error = Error;
+
+    #[inline]
+    fn is_valid(&self) -> bool {
+        self.data.is_valid()
+    }
+
+    fn seek_to_first(&mut self) -> Result<(), Error> {
+        self.guarded(Self::go_to_first)
+    }
+
+    fn seek_to_last(&mut self) -> Result<(), Error> {
+        self.guarded(Self::go_to_last)
+    }
+
+    fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        self.guarded(|cursor| cursor.go_to(target))
+    }
+
+    fn seek_for_prev(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        self.guarded(|cursor| {
+            cursor.go_to(target)?;
+            if !cursor.is_valid() {
+                return cursor.go_to_last();
+            }
+            if cursor.key() == target { Ok(()) } else { cursor.prev() }
+        })
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<(), Error> {
+        if !self.data.is_valid() {
+            return Ok(());
+        }
+        self.guarded(|cursor| {
+            cursor.data.next().map_err(cursor.in_data())?;
+            if cursor.data.is_valid() { Ok(()) } else { cursor.enter_next_block() }
+        })
+    }
+
+    #[inline]
+    fn prev(&mut self) -> Result<(), Error> {
+        if !self.data.is_valid() {
+            return Ok(());
+        }
+        self.guarded(|cursor| {
+            cursor.data.prev().map_err(cursor.in_data())?;
+            if cursor.data.is_valid() { Ok(()) } else { cursor.enter_previous_block() }
+        })
+    }
+
+    /// # Panics
+    /// When not valid, in debug builds.
+    #[inline]
+    fn key(&self) -> InternalKeyRef<'_> {
+        debug_assert!(self.is_valid(), "a cursor has a key only while it is valid");
+        self.data.key()
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        debug_assert!(self.is_valid(), "a cursor has a value only while it is valid");
+        self.data.value()
+    }
+}

@@ -1,0 +1,138 @@
+//! Damaged files: whatever byte is wrong, a reader says so or answers rightly.
+
+use crate::common::*;
+use base::{SeqNo, ValueKind};
+use sstable::{Compression, Error, Table, TableOptions};
+use std::sync::Arc;
+
+/// A table with several blocks and partitions, of every entry kind.
+fn small_table(compression: Compression) -> (Vec<Entry>, Vec<u8>) {
+    let mut entries = Vec::new();
+    for n in 0..60u64 {
+        let user_key = format!("key/{:04}", n / 2 * 3);
+        let kind = ValueKind::try_from((n % 7).min(3) as u8).unwrap();
+        let value = format!("value of {n} ").repeat((n % 5) as usize);
+        entries.push((key(user_key.as_bytes(), 100 - n % 2, kind), value.into_bytes()));
+    }
+    let options = TableOptions { compression, checksum_salt: 42, ..tiny_options() };
+    let bytes = table_bytes(options, &entries);
+    (entries, bytes)
+}
+
+/// Reads everything in every way. Whatever is answered must be right; says whether any read failed.
+fn reads_rightly_or_fails(table: &Arc<Table>, entries: &[Entry]) -> bool {
+    let mut failures = 0;
+    let mut note = |error: &Error| {
+        assert!(error.is_corruption(), "{error:?}");
+        failures += 1;
+    };
+    for all in [forward(&mut table.cursor()), backward(&mut table.cursor())] {
+        match all {
+            Ok(all) => assert!(all == entries, "a scan gave other entries"),
+            Err(error) => note(&error),
+        }
+    }
+    for (key, value) in entries {
+        match table.get(&key.user_key, key.seq) {
+            Ok(found) => {
+                let found = found.expect("a key is lost");
+                assert_eq!((found.seq, found.kind, &found.value[..]), (key.seq, key.kind, &value[..]));
+            }
+            Err(error) => note(&error),
+        }
+        match table.get(&[&key.user_key[..], b"?"].concat(), SeqNo::MAX) {
+            Ok(found) => assert_eq!(found, None),
+            Err(error) => note(&error),
+        }
+    }
+    failures > 0
+}
+
+// K
+#[test]
+fn every_flipped_byte_is_found() {
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd { level: 3 }] {
+        let (entries, good) = small_table(compression);
+        assert!(!reads_rightly_or_fails(&open(&good).unwrap(), &entries));
+        for at in 0..good.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] ^= mask;
+                match open(&bytes) {
+                    Ok(table) => {
+                        let faults = table.verify_all(&mut |error| assert!(error.is_corruption())).faults;
+                        assert!(faults > 0, "byte {at} ^ {mask:02x} passes verification");
+                        assert!(
+                            reads_rightly_or_fails(&table, &entries),
+                            "byte {at} ^ {mask:02x} is read"
+                        );
+                    }
+                    Err(error) => assert!(error.is_corruption(), "byte {at}: {error:?}"),
+                }
+            }
+        }
+    }
+}
+
+// K
+#[test]
+fn every_truncation_and_every_extension_is_found_at_open() {
+    let (_, good) = small_table(Compression::Lz4);
+    for len in 0..good.len() {
+        let error = open(&good[..len]).unwrap_err();
+        assert!(error.is_corruption(), "cut to {len}: {error:?}");
+        assert!(error.to_string().contains("/table"), "{error}");
+    }
+    for more in [1, 100, 10_000] {
+        assert!(open(&[&good[..], &vec![0; more]].concat()).unwrap_err().is_corruption());
+        assert!(open(&[&vec![0; more], &good[..]].concat()).unwrap_err().is_corruption());
+    }
+    assert!(open(&[&good[..], &good[..]].concat()).unwrap_err().is_corruption());
+}
+
+/// A block that is whole but stands elsewhere, or comes from another file, is not taken.
+#[test]
+fn misplaced_blocks_are_found() {
+    let entries: Vec<_> = (0..40).map(|n| put(format!("{n:02}"), 1, vec![b'v'; 100])).collect();
+    let options = TableOptions { compression: Compression::None, ..tiny_options() };
+    let good = table_bytes(options.clone(), &entries);
+    let properties = open(&good).unwrap().properties().clone();
+    assert_eq!(properties.data_stored_bytes % properties.data_blocks, 0, "blocks of one length");
+    assert!(properties.data_blocks > properties.partitions, "the first two are adjacent");
+    let block = (properties.data_stored_bytes / properties.data_blocks) as usize;
+    let mut swapped = good.clone();
+    let (left, right) = swapped.split_at_mut(block);
+    left.swap_with_slice(&mut right[..block]);
+    assert!(reads_rightly_or_fails(&open(&swapped).unwrap(), &entries));
+
+    let other_salt = table_bytes(TableOptions { checksum_salt: 1, ..options }, &entries);
+    assert_eq!(other_salt.len(), good.len());
+    let mut foreign = good.clone();
+    foreign[..block].copy_from_slice(&other_salt[..block]);
+    assert_eq!(good[..block - 10], foreign[..block - 10]);
+    let table = open(&foreign).unwrap();
+    assert!(reads_rightly_or_fails(&table, &entries));
+    assert_eq!(table.verify_all(&mut |_| {}).faults, 1);
+}
+
+#[test]
+fn errors_say_file_place_and_remedy() {
+    let (entries, mut bytes) = small_table(Compression::None);
+    bytes[20] ^= 4;
+    let table = open(&bytes).unwrap();
+    let error = table.get(&entries[0].0.user_key, SeqNo::MAX).unwrap_err();
+    let Error::Corrupt(corruption) = &error else { panic!("{error:?}") };
+    assert_eq!(corruption.offset, 0);
+    assert_eq!(corruption.block, Some(sstable::BlockKind::Data));
+    let text = error.to_string();
+    for part in ["/table", "data block", "offset 0", "checksum", "restore the file from a copy"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let len = bytes.len();
+    bytes[len - 12..len - 8].copy_from_slice(&2u32.to_le_bytes());
+    let error = open(&bytes).unwrap_err();
+    assert!(matches!(error, Error::UnsupportedVersion { found: 2, .. }), "{error:?}");
+    assert!(error.to_string().contains("version 2"), "{error}");
+    let error = open(b"#!/bin/sh\nthis is no table at all, but it is longer than a footer would be. Yes.\n");
+    assert!(error.unwrap_err().to_string().contains("not a table"));
+}

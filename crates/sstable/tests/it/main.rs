@@ -1,0 +1,10 @@
+//! The integration tests of table files.
+
+mod common;
+mod damage;
+mod golden;
+mod model;
+mod reading;
+mod recorder;
+mod verifying;
+mod writing;

@@ -1,0 +1,166 @@
+//! How reads use the filter, the cache and the file.
+
+use crate::common::*;
+use crate::recorder::{Call, Recorder};
+use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
+use sstable::{BlockKind, Compression, ScanOptions, Table, TableOptions};
+use std::path::Path;
+use std::sync::Arc;
+use vfs::sim::{Effect, Fault, SimFs};
+use vfs::{Access, Fs, Operation};
+
+fn numbered(count: u64, value_bytes: usize) -> Vec<Entry> {
+    (0..count).map(|n| put(format!("key{n:08}"), n + 1, vec![n as u8; value_bytes])).collect()
+}
+
+fn plain() -> TableOptions {
+    TableOptions { compression: Compression::None, ..TableOptions::default() }
+}
+
+// K
+#[test]
+fn a_filter_keeps_most_missing_keys_from_data_blocks() {
+    let (table, cache) = open_cached(&table_bytes(plain(), &numbered(20_000, 50))).unwrap();
+    for n in 0..1000 {
+        assert_eq!(table.get(format!("key{n:08}x").as_bytes(), SeqNo::MAX).unwrap(), None);
+    }
+    let blocks = cache.blocks.lock().unwrap();
+    let data = blocks.values().filter(|block| block.kind() == BlockKind::Data).count();
+    assert!(data < 40, "{data} data blocks were read for keys that are not there");
+    assert!(blocks.values().any(|block| block.kind() == BlockKind::Filter));
+}
+
+// C13
+#[test]
+fn what_stays_in_memory_is_a_small_part_of_the_file() {
+    for value_bytes in [8, 100] {
+        let bytes = table_bytes(plain(), &numbered(100_000, value_bytes));
+        let table = open(&bytes).unwrap();
+        let part = bytes.len() / table.memory_bytes();
+        assert!(part > 500, "values of {value_bytes}: a {part}th of {}", bytes.len());
+        assert!(table.properties().partitions > 1);
+    }
+}
+
+#[test]
+fn a_second_read_is_answered_by_the_cache() {
+    let (table, cache) = open_cached(&table_bytes(plain(), &numbered(2000, 50))).unwrap();
+    for _ in 0..2 {
+        let found = table.get(b"key00000500", SeqNo::MAX).unwrap().unwrap();
+        assert_eq!(found.seq, SeqNo::new(501));
+    }
+    assert_eq!((*cache.misses.lock().unwrap(), *cache.hits.lock().unwrap()), (3, 3));
+    // Blocks are cached decompressed, and charged as such.
+    let bytes: usize = cache.blocks.lock().unwrap().values().map(|b| b.memory_bytes()).sum();
+    assert!(bytes > 16_000);
+}
+
+#[test]
+fn a_value_is_a_slice_of_its_block() {
+    let (table, cache) = open_cached(&table_bytes(plain(), &numbered(100, 50))).unwrap();
+    let one = table.get(b"key00000007", SeqNo::MAX).unwrap().unwrap().value;
+    let again = table.get(b"key00000007", SeqNo::MAX).unwrap().unwrap().value;
+    assert_eq!(one.as_ptr(), again.as_ptr());
+    let mut cursor = table.cursor();
+    cursor.seek(InternalKeyRef::seek_at(b"key00000007", SeqNo::MAX)).unwrap();
+    assert_eq!(cursor.value_bytes().as_ptr(), one.as_ptr());
+    drop((cursor, table));
+    cache.blocks.lock().unwrap().clear();
+    assert_eq!(one, vec![7; 50]);
+}
+
+#[test]
+fn a_scan_fills_the_cache_only_if_it_should() {
+    for (fill_cache, readahead_bytes) in [(true, 0), (false, 0), (true, 1 << 18), (false, 1 << 18)] {
+        let entries = numbered(5000, 100);
+        let (table, cache) = open_cached(&table_bytes(plain(), &entries)).unwrap();
+        let scan = ScanOptions { fill_cache, readahead_bytes };
+        assert_eq!(forward(&mut table.cursor_with(scan)).unwrap(), entries);
+        let blocks = cache.blocks.lock().unwrap();
+        let data = blocks.values().filter(|block| block.kind() == BlockKind::Data).count() as u64;
+        assert_eq!(data, if fill_cache { table.properties().data_blocks } else { 0 });
+    }
+}
+
+#[test]
+fn a_scan_in_either_direction_reads_many_blocks_at_once() {
+    let entries = numbered(20_000, 100);
+    let bytes = table_bytes(plain(), &entries);
+    for is_forward in [true, false] {
+        let mut counts = Vec::new();
+        for readahead_bytes in [0, 256 << 10] {
+            let file = Recorder::new(file_of(&bytes));
+            let table = Arc::new(Table::open(Arc::clone(&file) as _, None).unwrap());
+            file.take();
+            let scan = ScanOptions { readahead_bytes, ..ScanOptions::default() };
+            let cursor = &mut table.cursor_with(scan);
+            let all = if is_forward { forward(cursor) } else { backward(cursor) };
+            assert!(all.unwrap() == entries);
+            let calls = file.take();
+            for call in &calls {
+                assert!(matches!(call, Call::Read { len: 1..=0x4_0000 }), "{call:?}");
+            }
+            counts.push(calls.len());
+        }
+        assert!(counts[1] * 4 < counts[0], "reads without and with readahead: {counts:?}");
+    }
+}
+
+#[test]
+fn a_failed_read_is_an_error_and_the_next_one_may_succeed() {
+    let entries = numbered(3000, 100);
+    let fs = SimFs::new();
+    let path = Path::new("/table");
+    fs.create(path).unwrap().write_all_at(&table_bytes(plain(), &entries), 0).unwrap();
+    let table = Arc::new(Table::open(fs.open(path, Access::Read).unwrap(), None).unwrap());
+    let mut cursor = table.cursor();
+    for nth in 1..20 {
+        fs.inject(Fault::new(Operation::Read, Effect::IO).nth(nth));
+        match forward(&mut cursor) {
+            Ok(all) => assert!(all == entries),
+            Err(error) => {
+                assert!(!error.is_corruption() && !cursor.is_valid(), "{error}");
+                assert!(matches!(error, sstable::Error::Io { .. }));
+            }
+        }
+        assert_eq!(fs.faults_hit(), nth);
+        fs.clear_faults();
+        assert!(forward(&mut cursor).unwrap() == entries);
+        assert_eq!(table.get(b"key00000000", SeqNo::MAX).unwrap().unwrap().seq, SeqNo::new(1));
+    }
+}
+
+#[test]
+fn a_cursor_that_is_not_valid_stays_so_until_a_seek() {
+    let table = open(&table_bytes(tiny_options(), &numbered(50, 20))).unwrap();
+    let mut cursor = table.cursor();
+    cursor.next().unwrap();
+    cursor.prev().unwrap();
+    assert!(!cursor.is_valid() && cursor.value_bytes().is_empty());
+    cursor.seek(InternalKeyRef::seek_at(b"z", SeqNo::MAX)).unwrap();
+    assert!(!cursor.is_valid());
+    cursor.seek_for_prev(InternalKeyRef::seek_at(b"a", SeqNo::MAX)).unwrap();
+    assert!(!cursor.is_valid());
+    cursor.seek_to_last().unwrap();
+    cursor.next().unwrap();
+    assert!(!cursor.is_valid());
+    cursor.prev().unwrap();
+    assert!(!cursor.is_valid());
+    cursor.seek_to_first().unwrap();
+    assert_eq!(cursor.key().kind, ValueKind::Put);
+}
+
+/// The versions of one user key fill many blocks and partitions: every read finds the right one.
+#[test]
+fn many_versions_of_one_key_across_blocks() {
+    let mut entries = vec![put(b"j", 1, b"before")];
+    entries.extend((0..500u64).rev().map(|seq| put(b"k", seq * 2 + 2, seq.to_string())));
+    entries.push(put(b"l", 1, b"after"));
+    let table = open(&table_bytes(tiny_options(), &entries)).unwrap();
+    assert!(table.properties().partitions > 3);
+    table.verify().unwrap();
+    for at in (0..1010).map(SeqNo::new) {
+        let found = table.get(b"k", at).unwrap().map(|found| found.value.to_vec());
+        assert_eq!(found, newest(&entries, b"k", at).map(|(_, value)| value.clone()), "at {at}");
+    }
+}
