@@ -75,8 +75,8 @@ pub enum BatchError {
 impl WriteBatch {
     /// An empty batch.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { entries: Vec::new(), count: 0, key_bytes_max: 0, value_bytes_max: 0 }
     }
 
     /// An empty batch with room for `bytes` of entries.

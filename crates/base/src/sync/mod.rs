@@ -17,5 +17,5 @@ mod model;
 #[cfg(any(loom, shuttle))]
 pub use model::*;
 
-pub use std::sync::Arc;
+pub use std::sync::{Arc, OnceLock};
 pub use std::time::{Duration, Instant};

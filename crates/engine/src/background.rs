@@ -1,0 +1,157 @@
+//! How background threads are woken, how their progress is waited for, and how they end.
+
+use std::sync::Arc;
+
+use base::sync::thread::{self, JoinHandle};
+use base::sync::{Condvar, Instant, Mutex};
+
+use crate::error::Error;
+
+/// Wakes one background thread. A wake that comes while the thread is busy is not lost.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    state: Mutex<SignalState>,
+    woken: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SignalState {
+    is_pending: bool,
+    is_stopped: bool,
+}
+
+impl Signal {
+    /// There is something to do.
+    pub(crate) fn notify(&self) {
+        self.state.lock().is_pending = true;
+        self.woken.notify_one();
+    }
+
+    /// The thread has to end.
+    pub(crate) fn stop(&self) {
+        self.state.lock().is_stopped = true;
+        self.woken.notify_all();
+    }
+
+    /// Whether the thread has to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().is_stopped
+    }
+
+    /// Waits until there is something to do, or until `deadline`; `false` when the thread has to end.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.is_stopped {
+                return false;
+            }
+            if std::mem::take(&mut state.is_pending) {
+                return true;
+            }
+            match deadline {
+                None => state = self.woken.wait(state),
+                Some(deadline) => {
+                    let (guard, timed_out) = self.woken.wait_until(state, deadline);
+                    state = guard;
+                    if timed_out {
+                        state.is_pending = false;
+                        return !state.is_stopped;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lets any number of threads wait until background work has changed something.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    epoch: Mutex<u64>,
+    moved: Condvar,
+}
+
+impl Progress {
+    /// Something has changed.
+    pub(crate) fn notify(&self) {
+        *self.epoch.lock() += 1;
+        self.moved.notify_all();
+    }
+
+    /// Where progress stands: take it *before* looking at what is waited for.
+    pub(crate) fn epoch(&self) -> u64 {
+        *self.epoch.lock()
+    }
+
+    /// Waits until progress is past `epoch`; `false` when `deadline` came first.
+    pub(crate) fn wait_past(&self, epoch: u64, deadline: Option<Instant>) -> bool {
+        let mut now = self.epoch.lock();
+        while *now == epoch {
+            match deadline {
+                None => now = self.moved.wait(now),
+                Some(deadline) => {
+                    let (guard, timed_out) = self.moved.wait_until(now, deadline);
+                    now = guard;
+                    if timed_out && *now == epoch {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The engine's own threads.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`Error::Thread`] when the system has no room for it.
+    pub(crate) fn start<S: Send + Sync + 'static>(
+        &self,
+        name: &str,
+        shared: &Arc<S>,
+        run: fn(&S),
+    ) -> Result<(), Error> {
+        let shared = Arc::clone(shared);
+        let handle = thread::spawn_named(name, move || run(&shared))
+            .map_err(|source| Error::Thread { source })?;
+        self.running.lock().push(handle);
+        Ok(())
+    }
+
+    /// Waits for all of them to end; `false` when one of them panicked.
+    pub(crate) fn join(&self) -> bool {
+        let handles = std::mem::take(&mut *self.running.lock());
+        handles.into_iter().fold(true, |all_well, handle| handle.join().is_ok() && all_well)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_while_busy_is_not_lost_and_a_stop_ends() {
+        let signal = Signal::default();
+        signal.notify();
+        assert!(signal.wait(None));
+        assert!(signal.wait(Some(base::sync::now()))); // nothing pending: the deadline ends it
+        signal.stop();
+        assert!(!signal.wait(None) && signal.is_stopped());
+    }
+
+    #[test]
+    fn progress_that_came_before_the_wait_counts() {
+        let progress = Progress::default();
+        let epoch = progress.epoch();
+        assert!(!progress.wait_past(epoch, Some(base::sync::now())));
+        progress.notify();
+        assert!(progress.wait_past(epoch, None));
+    }
+}

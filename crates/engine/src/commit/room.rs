@@ -1,0 +1,390 @@
+//! Makes room for a write: memory, log, sequence numbers and a ticket, all at once or not at all.
+//!
+//! Concurrency. Everything is looked at, and taken, in one critical section of the commit lock. What is missing is got
+//! outside it, then the whole is looked at again:
+//! - *credits*: one request for all chunks that the batch lacks. Before it waits, a writer makes sure that a flush is
+//!   under way that will return credits ([`Shared::relieve`]), and does not hold any. While it waits it counts as a
+//!   seeker; whoever attaches a chunk, and every finished flush, looks for seekers and seals the next memtable if
+//!   nothing is being flushed. The counter is raised before `relieve` takes the commit lock and read under that lock,
+//!   so either the seeker sees the chunk, or the one who attached it sees the seeker.
+//! - *one chunk for all*: while a writer gets a chunk for a family, others that need no more than that wait for it
+//!   instead of getting one each. They wait with their own deadlines, and every end of the attempt wakes them.
+//! - *log*: the next segment, or a place in the ring.
+//!
+//! A chunk in hand is attached in the same critical section in which its writer reserves, so that memory which was got
+//! for a large batch cannot be sealed away before the batch has used it.
+
+use base::FamilyId;
+use base::sync::atomic::Ordering;
+use base::sync::{Instant, MutexGuard, now};
+use base::{SegmentNumber, SeqNo};
+use credit::{AcquireError, Permit, TryAcquireError};
+use memtable::Chunk;
+use wal::ReserveError;
+
+use crate::commit::state::{CommitState, FlushReason, LastReservation};
+use crate::commit::{Needs, Reservation, Rooms, Turn};
+use crate::error::Error;
+use crate::options::WriteOptions;
+use crate::shared::Shared;
+use crate::stats::StallCause;
+
+/// Why a reservation could not be made at once.
+enum Lack {
+    /// Chunks of these sizes, for these families.
+    Chunks(Vec<(FamilyId, usize)>),
+    /// A chunk that another writer is getting.
+    Growing,
+    /// A flush, because a family has as many memtables as it may.
+    Memtables,
+    /// A log segment, or a place in the log's ring.
+    Log,
+    /// A place in the completion ring, for this ticket.
+    Ring(u64),
+}
+
+/// The attempt of one writer to get chunks. However it ends, those who wait for it are woken and look again.
+struct Growth<'a> {
+    shared: &'a Shared,
+    families: Vec<(FamilyId, usize)>,
+}
+
+impl<'a> Growth<'a> {
+    /// Announces chunks of these sizes.
+    fn begin(
+        shared: &'a Shared,
+        state: &mut CommitState,
+        families: Vec<(FamilyId, usize)>,
+    ) -> Self {
+        for (family, size) in &families {
+            if let Some(family) = state.family_mut(*family) {
+                family.growing = Some(*size);
+            }
+        }
+        Self { shared, families }
+    }
+
+    fn end(&mut self, state: &mut CommitState) {
+        for (family, _) in self.families.drain(..) {
+            if let Some(family) = state.family_mut(family) {
+                family.growing = None;
+            }
+        }
+        self.shared.grown.notify_all();
+    }
+}
+
+impl Drop for Growth<'_> {
+    fn drop(&mut self) {
+        if !self.families.is_empty() {
+            let shared = self.shared;
+            self.end(&mut shared.commit.lock());
+        }
+    }
+}
+
+/// Counts a writer that waits for credits.
+struct Seeker<'a>(&'a Shared);
+
+impl<'a> Seeker<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.seekers.fetch_add(1, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Seeker<'_> {
+    fn drop(&mut self) {
+        self.0.seekers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    /// Steps 2: all that a batch of `bytes` encoded bytes needs.
+    pub(crate) fn reserve(
+        &self,
+        needs: &Needs,
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<Reservation<'_>, Error> {
+        let mut chunks: Vec<(FamilyId, Chunk)> = Vec::new();
+        let mut growth: Option<Growth<'_>> = None;
+        loop {
+            let mut state = self.commit.lock();
+            if let Some(mut ended) = growth.take() {
+                ended.end(&mut state);
+            }
+            self.health.check_writable()?;
+            let lack = match self.try_reserve(&mut state, needs, bytes, &mut chunks)? {
+                Ok(reservation) => {
+                    if self.seekers.load(Ordering::SeqCst) > 0 {
+                        self.relieve_in(&mut state);
+                    }
+                    return Ok(reservation);
+                }
+                Err(lack) => lack,
+            };
+            match lack {
+                Lack::Chunks(wanted) => {
+                    let begun = growth.insert(Growth::begin(self, &mut state, wanted));
+                    drop(state);
+                    chunks.clear(); // too small for the memtable that is active now
+                    chunks = self.get_chunks(&begun.families, bytes, options)?;
+                }
+                Lack::Growing => self.wait_for_growth(state, bytes, options)?,
+                Lack::Memtables => {
+                    // Taken under the lock under which flushed memtables are removed: none is missed.
+                    let epoch = self.progress.epoch();
+                    drop(state);
+                    self.wait_for_flush(epoch, bytes, options)?;
+                }
+                Lack::Log => {
+                    drop(state);
+                    self.timed(StallCause::Log, bytes, || Ok(self.wal.make_room(bytes)?))?;
+                }
+                Lack::Ring(ticket) => {
+                    drop(state);
+                    self.timed(StallCause::Log, bytes, || {
+                        self.ring.wait_for_room(ticket).map_err(|_| self.health.refusal())
+                    })?;
+                }
+            }
+        }
+    }
+
+    /// Takes everything, or says what is missing. Chunks in hand go to the memtables that they are for.
+    fn try_reserve<'a>(
+        &'a self,
+        state: &mut MutexGuard<'_, CommitState>,
+        needs: &Needs,
+        bytes: usize,
+        chunks: &mut Vec<(FamilyId, Chunk)>,
+    ) -> Result<Result<Reservation<'a>, Lack>, Error> {
+        let mut wanted = Vec::new();
+        let mut is_growing = false;
+        for need in needs.iter() {
+            let at = state.families.binary_search_by_key(&need.family, |f| f.id);
+            let at = at.map_err(|_| Error::UnknownFamilyNumber { family: need.family })?;
+            if state.families[at].active.is_full(self.options.write_buffer_size as usize) {
+                if self.is_at_memtable_limit(state, at) {
+                    return Ok(Err(Lack::Memtables));
+                }
+                if self.seal(state, at, FlushReason::Full) {
+                    self.flush_signal.notify();
+                }
+            }
+            let family = &state.families[at];
+            let Some(lacking) = family.active.chunk_bytes_for(&need.space) else { continue };
+            if chunks.iter().any(|(id, chunk)| *id == need.family && chunk.bytes() >= lacking) {
+                continue;
+            }
+            match family.growing {
+                Some(coming) if coming >= lacking && chunks.is_empty() => is_growing = true,
+                _ => wanted.push((need.family, lacking)),
+            }
+        }
+        if !wanted.is_empty() {
+            return Ok(Err(Lack::Chunks(wanted)));
+        }
+        if is_growing {
+            return Ok(Err(Lack::Growing));
+        }
+
+        // From here on memory is no question: what is in hand becomes the memtables'.
+        for (family, chunk) in chunks.drain(..) {
+            if let Some(family) = state.family_mut(family) {
+                family.active.add_chunk(chunk);
+            }
+        }
+        let ticket = state.next_ticket;
+        if !self.ring.has_room(ticket) {
+            return Ok(Err(Lack::Ring(ticket)));
+        }
+        let log = match self.wal.reserve(bytes) {
+            Ok(log) => log,
+            Err(ReserveError::NeedsRoom) => return Ok(Err(Lack::Log)),
+            Err(ReserveError::TooLarge { len, max }) => {
+                return Err(Error::BatchTooLarge { bytes: len as u64, limit: max as u64 });
+            }
+            Err(ReserveError::Failed(failure)) => return Err(wal::Error::Failed(failure).into()),
+        };
+        Ok(Ok(self.take(state, needs, log)))
+    }
+
+    /// Hands out numbers and memory; nothing can be missing any more.
+    fn take<'a>(
+        &'a self,
+        state: &mut CommitState,
+        needs: &Needs,
+        log: wal::Reservation<'a>,
+    ) -> Reservation<'a> {
+        let segment = log.segment();
+        let mut rooms = needs.iter().map(|need| take_room(state, need, segment));
+        let first = rooms.next().expect("a batch that needs nothing is not written");
+        let rest = rooms.collect();
+        let entries: u64 = needs.iter().map(|need| need.space.entries() as u64).sum();
+        let first_seq = SeqNo::new(state.next_seq);
+        state.next_seq += entries;
+        let (ticket, last_seq) = (state.next_ticket, state.last_seq());
+        state.next_ticket += 1;
+        state.last = Some(LastReservation { ticket, seq: last_seq, log_end: log.end() });
+        Reservation {
+            log,
+            rooms: Rooms { first, rest },
+            view: self.view.load(),
+            first_seq,
+            turn: Turn { shared: self, ticket, last_seq, is_whole: true },
+        }
+    }
+
+    fn is_at_memtable_limit(&self, state: &CommitState, at: usize) -> bool {
+        state.families[at].sealed.len() + 1 >= self.options.max_write_buffer_number
+    }
+
+    /// Waits until another writer's attempt to get a chunk has ended.
+    fn wait_for_growth(
+        &self,
+        state: MutexGuard<'_, CommitState>,
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<(), Error> {
+        const WHAT: &str = "memory that another writer is getting";
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: WHAT });
+        }
+        let since = now();
+        match options.deadline {
+            None => drop(self.grown.wait(state)),
+            Some(deadline) => {
+                let (state, timed_out) = self.grown.wait_until(state, deadline);
+                drop(state);
+                if timed_out {
+                    return Err(Error::TimedOut { what: WHAT });
+                }
+            }
+        }
+        if self.seekers.load(Ordering::Relaxed) > 0 {
+            self.counters.stalled(StallCause::Credits, since.elapsed(), bytes as u64);
+        }
+        Ok(())
+    }
+
+    fn wait_for_flush(
+        &self,
+        epoch: u64,
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<(), Error> {
+        const WHAT: &str = "a flush";
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: WHAT });
+        }
+        if let Some(source) = self.health.flush_failing() {
+            return Err(Error::FlushFailing { source });
+        }
+        self.timed(StallCause::Memtables, bytes, || {
+            if self.progress.wait_past(epoch, options.deadline) {
+                Ok(())
+            } else {
+                Err(Error::TimedOut { what: WHAT })
+            }
+        })
+    }
+
+    /// Gets credits for chunks of these sizes in one request, and maps them.
+    fn get_chunks(
+        &self,
+        wanted: &[(FamilyId, usize)],
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<Vec<(FamilyId, Chunk)>, Error> {
+        let total = wanted.iter().map(|(_, size)| *size as u64).sum();
+        let mut permit = self.get_credits(total, bytes, options)?;
+        let mut chunks = Vec::with_capacity(wanted.len());
+        for (family, size) in wanted {
+            let part =
+                permit.split(*size as u64).expect("the permit covers all that was asked for");
+            let chunk = Chunk::map(part).map_err(|source| Error::OutOfMemory { source })?;
+            chunks.push((*family, chunk));
+        }
+        Ok(chunks)
+    }
+
+    /// Takes credits; while there are none, makes sure that a flush is under way and waits for it (C5).
+    fn get_credits(
+        &self,
+        credits: u64,
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<Permit, Error> {
+        const WHAT: &str = "credits: the write budget is used up";
+        match self.pool.try_acquire(credits) {
+            Ok(permit) => return Ok(permit),
+            Err(TryAcquireError::WouldBlock) => {}
+            Err(_) => return Err(self.health.refusal()),
+        }
+        let seeker = Seeker::new(self);
+        self.relieve();
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: WHAT });
+        }
+        if let Some(source) = self.health.flush_failing() {
+            return Err(Error::FlushFailing { source });
+        }
+        let acquired = self.timed(StallCause::Credits, bytes, || {
+            Ok(match options.deadline {
+                None => self.pool.acquire(credits),
+                Some(deadline) => self.pool.acquire_deadline(credits, deadline),
+            })
+        })?;
+        drop(seeker);
+        acquired.map_err(|error| match error {
+            AcquireError::TimedOut => Error::TimedOut { what: WHAT },
+            _ => self.health.refusal(),
+        })
+    }
+
+    /// Makes sure that a flush which returns credits is under way, if anything can be flushed.
+    pub(crate) fn relieve(&self) {
+        self.relieve_in(&mut self.commit.lock());
+    }
+
+    fn relieve_in(&self, state: &mut CommitState) {
+        if state.families.iter().all(|family| family.sealed.is_empty()) {
+            let largest = (0..state.families.len())
+                .filter(|&at| state.families[at].active.charged_bytes() > 0)
+                .max_by_key(|&at| state.families[at].active.charged_bytes());
+            if let Some(at) = largest {
+                self.seal(state, at, FlushReason::Credits);
+            }
+        }
+        self.flush_signal.notify();
+    }
+
+    /// Runs `wait`, and counts how long it took.
+    pub(crate) fn timed<T>(
+        &self,
+        cause: StallCause,
+        bytes: usize,
+        wait: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let since: Instant = now();
+        let result = wait();
+        self.counters.stalled(cause, now().duration_since(since), bytes as u64);
+        result
+    }
+}
+
+fn take_room(
+    state: &mut CommitState,
+    need: &crate::commit::Need,
+    segment: SegmentNumber,
+) -> (usize, memtable::Reserved) {
+    let at = state.families.binary_search_by_key(&need.family, |f| f.id);
+    let at = at.expect("the family was found before in this critical section");
+    let family = &mut state.families[at];
+    family.first_segment.get_or_insert(segment);
+    let reserved =
+        family.active.reserve(&need.space).expect("there was room, or a chunk was attached for it");
+    (at, reserved)
+}

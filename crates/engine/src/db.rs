@@ -1,0 +1,413 @@
+//! The database as its users hold it.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+
+use base::{FamilyId, WriteBatch};
+use bytes::Bytes;
+use version::{PinReport, VersionEdit};
+use vfs::{Fs, RealFs};
+
+use crate::commit::FlushReason;
+use crate::commit::state::FamilyState;
+use crate::error::Error;
+use crate::options::{Options, WriteOptions};
+use crate::read::Iter;
+use crate::read::iter::SnapshotGuard;
+use crate::recovery;
+use crate::shared::Shared;
+use crate::stats::Stats;
+
+/// The name of the column family that every database has.
+pub const DEFAULT_FAMILY: &str = "default";
+
+/// Closes the database when the last handle goes.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the database was not closed cleanly"
+            );
+        }
+    }
+}
+
+/// An open database. Clones are handles to the same one; it is closed when the last handle goes, or by [`Db::close`].
+///
+/// All calls may be made from any thread at the same time. Calls without a family in their name act on the default
+/// column family.
+#[derive(Clone)]
+pub struct Db {
+    owner: Arc<Owner>,
+}
+
+impl Db {
+    /// Opens the database in the directory `path`, and makes it if need be.
+    ///
+    /// Replays what the log holds beyond the tables, so it takes as long as that needs reading.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]: it is open elsewhere. [`Error::NotADatabase`], [`Error::NoDatabase`], [`Error::Exists`],
+    /// [`Error::InvalidOptions`]: nothing was touched. Errors of kind [`Corruption`](crate::ErrorKind::Corruption) name
+    /// the damaged file.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        Self::open_on(Arc::new(RealFs::new()), path, options)
+    }
+
+    /// As [`Db::open`], on a file system of the caller's.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        path: impl AsRef<Path>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let shared = recovery::open(fs, path.as_ref(), options)?;
+        Ok(Self { owner: Arc::new(Owner(shared)) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.0
+    }
+
+    fn default_family(&self) -> Family {
+        Family { db: self.clone(), id: FamilyId::DEFAULT }
+    }
+
+    /// Gives `key` the value `value`.
+    ///
+    /// When the call returns, the write is in the log and visible to all; it outlives the end of the process, and, once
+    /// synced, that of the machine.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.write_one(
+            FamilyId::DEFAULT,
+            key.as_ref(),
+            Some(value.as_ref()),
+            &WriteOptions::default(),
+        )
+    }
+
+    /// Removes `key`; that it is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.write_one(FamilyId::DEFAULT, key.as_ref(), None, &WriteOptions::default())
+    }
+
+    /// A batch of one entry, built in memory that the thread keeps.
+    fn write_one(
+        &self,
+        family: FamilyId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        options: &WriteOptions,
+    ) -> Result<(), Error> {
+        const KEPT_BYTES_MAX: usize = 64 << 10;
+        thread_local! {
+            static BATCH: std::cell::RefCell<WriteBatch> = const { std::cell::RefCell::new(WriteBatch::new()) };
+        }
+        // Taken out while it is used: what runs inside the write (a log subscriber, say) may write too.
+        let mut batch = BATCH.take();
+        batch.clear();
+        match value {
+            Some(value) => batch.put_in(family, key, value),
+            None => batch.delete_in(family, key),
+        };
+        let written = self.shared().write(&batch, options);
+        if batch.encoded_len() <= KEPT_BYTES_MAX {
+            BATCH.set(batch);
+        }
+        written
+    }
+
+    /// Applies `batch` as a whole, across column families: readers see all of it or nothing, and so does a restart.
+    ///
+    /// It waits while the write budget is used up or compaction is far behind; [`WriteOptions`] bounds that.
+    ///
+    /// # Errors
+    /// Errors of kind [`Refused`](crate::ErrorKind::Refused) and [`RetryLater`](crate::ErrorKind::RetryLater): nothing
+    /// was written. [`ReadOnly`](crate::ErrorKind::ReadOnly): the write may or may not be there after a restart, and no
+    /// further one is taken.
+    pub fn write(
+        &self,
+        batch: impl Borrow<WriteBatch>,
+        options: &WriteOptions,
+    ) -> Result<(), Error> {
+        self.shared().write(batch.borrow(), options)
+    }
+
+    /// The value of `key`, if it has one.
+    ///
+    /// The value is cheap to clone; from a table it is a part of the block that holds it, which it keeps in memory.
+    ///
+    /// # Errors
+    /// [`Error::Table`] names the damaged file; [`Error::Closed`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.shared().get(FamilyId::DEFAULT, key.as_ref(), None)
+    }
+
+    /// All entries, ascending by key, as of now.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn iter(&self) -> Result<Iter, Error> {
+        self.default_family().iter()
+    }
+
+    /// The entries whose keys lie within `bounds`, ascending by key, as of now.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
+        self.default_family().range(bounds)
+    }
+
+    /// The database as it is now, for any number of reads. While it is open, the versions that it sees are kept.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { guard: SnapshotGuard::now(self.shared()), db: self.clone() }
+    }
+
+    /// Makes a column family.
+    ///
+    /// # Errors
+    /// [`Error::FamilyExists`]; [`Error::Manifest`] when the name is refused or the manifest cannot be written.
+    pub fn create_family(&self, name: &str) -> Result<Family, Error> {
+        let shared = self.shared();
+        shared.health.check_writable()?;
+        let _install = shared.install.lock();
+        if shared.versions.current().family_named(name).is_some() {
+            return Err(Error::FamilyExists { name: name.to_owned() });
+        }
+        let id = shared.versions.new_family_id();
+        let edit =
+            VersionEdit { added_families: vec![(id, name.to_owned())], ..VersionEdit::default() };
+        shared.apply(edit, Vec::new())?;
+        let mut state = shared.commit.lock();
+        let memtable = state.next_memtable;
+        state.next_memtable += 1;
+        let at = state.families.partition_point(|family| family.id < id);
+        state.families.insert(at, FamilyState::new(id, memtable));
+        shared.store_view(&state);
+        Ok(Family { db: self.clone(), id })
+    }
+
+    /// Opens a column family.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFamily`].
+    pub fn family(&self, name: &str) -> Result<Family, Error> {
+        match self.shared().versions.current().family_named(name) {
+            Some(family) => Ok(Family { db: self.clone(), id: family.id() }),
+            None => Err(Error::UnknownFamily { name: name.to_owned() }),
+        }
+    }
+
+    /// The names of all column families, in the order in which they were made.
+    #[must_use]
+    pub fn families(&self) -> Vec<String> {
+        self.shared().versions.families().into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Writes all that is in memory at the time of the call to tables, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::FlushFailing`]: an attempt failed; the engine goes on trying, and the log keeps the data.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.shared().flush_all(FlushReason::Manual)
+    }
+
+    /// Flushes, and compacts every column family down to its last level, and waits for it: afterwards no overwritten
+    /// or deleted entry that no snapshot sees takes up space.
+    ///
+    /// # Errors
+    /// As [`Db::flush`]; [`Error::CompactionFailing`].
+    pub fn compact(&self) -> Result<(), Error> {
+        self.flush()?;
+        for (family, _) in self.shared().versions.families() {
+            self.shared().compact_family(family)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no compaction is due.
+    ///
+    /// # Errors
+    /// [`Error::CompactionFailing`]; [`Error::Closed`].
+    pub fn wait_for_compaction(&self) -> Result<(), Error> {
+        self.shared().wait_for_compaction()
+    }
+
+    /// What has been done since the database was opened, and what it holds now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().stats()
+    }
+
+    /// What readers of older versions keep on the disk.
+    #[must_use]
+    pub fn pins(&self) -> PinReport {
+        self.shared().pins()
+    }
+
+    /// Syncs the log, ends the background threads, and lets go of the directory, whatever other handles there are:
+    /// their calls fail from then on.
+    ///
+    /// What is in memory stays in the log and is there when the database is opened again.
+    ///
+    /// # Errors
+    /// The last sync of the log failed: writes that were not synced may not outlive a power cut.
+    pub fn close(self) -> Result<(), Error> {
+        self.shared().close()
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("dir", &self.shared().dir).finish_non_exhaustive()
+    }
+}
+
+/// A column family of an open database: keys of its own, one log and one write budget with all others.
+#[derive(Clone, Debug)]
+pub struct Family {
+    db: Db,
+    id: FamilyId,
+}
+
+impl Family {
+    /// The number by which a [`WriteBatch`] names it.
+    #[must_use]
+    pub fn id(&self) -> FamilyId {
+        self.id
+    }
+
+    /// As [`Db::put`], in this family.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.db.write_one(self.id, key.as_ref(), Some(value.as_ref()), &WriteOptions::default())
+    }
+
+    /// As [`Db::delete`], in this family.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.db.write_one(self.id, key.as_ref(), None, &WriteOptions::default())
+    }
+
+    /// As [`Db::get`], in this family.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.db.shared().get(self.id, key.as_ref(), None)
+    }
+
+    /// As [`Db::iter`], in this family.
+    ///
+    /// # Errors
+    /// As [`Db::iter`].
+    pub fn iter(&self) -> Result<Iter, Error> {
+        Iter::new(SnapshotGuard::now(self.db.shared()), self.id, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// As [`Db::range`], in this family.
+    ///
+    /// # Errors
+    /// As [`Db::range`].
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
+        let (lower, upper) = copied(&bounds);
+        Iter::new(SnapshotGuard::now(self.db.shared()), self.id, lower, upper)
+    }
+}
+
+impl From<&Family> for FamilyId {
+    fn from(family: &Family) -> Self {
+        family.id
+    }
+}
+
+/// The database as it was at one moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    guard: SnapshotGuard,
+    /// Keeps the database open.
+    db: Db,
+}
+
+impl Snapshot {
+    /// As [`Db::get`], as of the snapshot.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.db.shared().get(FamilyId::DEFAULT, key.as_ref(), Some(self.guard.at))
+    }
+
+    /// As [`Family::get`], as of the snapshot.
+    ///
+    /// # Errors
+    /// As [`Db::get`]; [`Error::UnknownFamilyNumber`] for a family of another database.
+    pub fn get_in(&self, family: &Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.db.shared().get(family.id, key.as_ref(), Some(self.guard.at))
+    }
+
+    /// As [`Db::iter`], as of the snapshot.
+    ///
+    /// # Errors
+    /// As [`Db::iter`].
+    pub fn iter(&self) -> Result<Iter, Error> {
+        Iter::new(self.guard.clone(), FamilyId::DEFAULT, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// As [`Db::range`], as of the snapshot.
+    ///
+    /// # Errors
+    /// As [`Db::range`].
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
+        let (lower, upper) = copied(&bounds);
+        Iter::new(self.guard.clone(), FamilyId::DEFAULT, lower, upper)
+    }
+
+    /// As [`Family::range`], as of the snapshot.
+    ///
+    /// # Errors
+    /// As [`Db::range`].
+    pub fn range_in<K: AsRef<[u8]>>(
+        &self,
+        family: &Family,
+        bounds: impl RangeBounds<K>,
+    ) -> Result<Iter, Error> {
+        let (lower, upper) = copied(&bounds);
+        Iter::new(self.guard.clone(), family.id, lower, upper)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("at", &self.guard.at).finish_non_exhaustive()
+    }
+}
+
+fn copied<K: AsRef<[u8]>>(bounds: &impl RangeBounds<K>) -> (Bound<Bytes>, Bound<Bytes>) {
+    let copy = |bound: Bound<&K>| match bound {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(key) => Bound::Included(Bytes::copy_from_slice(key.as_ref())),
+        Bound::Excluded(key) => Bound::Excluded(Bytes::copy_from_slice(key.as_ref())),
+    };
+    (copy(bounds.start_bound()), copy(bounds.end_bound()))
+}

@@ -1,0 +1,115 @@
+//! Writes tables: a file that appears with its first entry and goes if it is not finished.
+
+use std::sync::Arc;
+
+use base::{Cursor, FileNumber, SeqNo};
+use memtable::Memtable;
+use sstable::{TableSummary, TableWriter};
+use version::TableMeta;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::read::merge::{Child, MergeCursor};
+use crate::retention::Retention;
+use crate::tables::{TableStore, VersionSet, table_options};
+
+/// What writing a table needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Outputs<'a> {
+    pub(crate) versions: &'a VersionSet,
+    pub(crate) tables: &'a TableStore,
+    pub(crate) options: &'a Options,
+}
+
+impl Outputs<'_> {
+    /// Writes memtables, oldest first, to a new table, durably, without the versions that none of `snapshots` sees;
+    /// nothing if no version is left.
+    pub(crate) fn write_memtables(
+        self,
+        memtables: &[Arc<Memtable>],
+        snapshots: Vec<SeqNo>,
+    ) -> Result<Option<TableMeta>, Error> {
+        let children =
+            memtables.iter().rev().map(|memtable| Child::Memtable(memtable.cursor())).collect();
+        let mut cursor = MergeCursor::new(children);
+        let mut retention = Retention::new(snapshots);
+        let mut output = Output::new(self);
+        cursor.seek_to_first()?;
+        while cursor.is_valid() {
+            if retention.keeps(cursor.key(), |_| false) {
+                output.writer()?.add(cursor.key(), cursor.value())?;
+            }
+            cursor.next()?;
+        }
+        let table = output.finish()?;
+        if table.is_some() {
+            self.tables.sync_dir()?;
+        }
+        Ok(table)
+    }
+}
+
+/// A table that is written as soon as it has a first entry, and removed if it is not finished.
+pub(crate) struct Output<'a> {
+    outputs: Outputs<'a>,
+    current: Option<(FileNumber, TableWriter)>,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(outputs: Outputs<'a>) -> Self {
+        Self { outputs, current: None }
+    }
+
+    /// The table's writer; its file is created when it is asked for first.
+    pub(crate) fn writer(&mut self) -> Result<&mut TableWriter, Error> {
+        if self.current.is_none() {
+            let number = self.outputs.versions.new_file_number();
+            let file = self.outputs.tables.create(number)?;
+            let mut options = table_options(self.outputs.options);
+            options.checksum_salt = number.get();
+            self.current = Some((number, TableWriter::new(file, options)));
+        }
+        let (_, writer) = self.current.as_mut().expect("it was made above");
+        Ok(writer)
+    }
+
+    /// Bytes of the table so far, about.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.current.as_ref().map_or(0, |(_, writer)| writer.file_bytes())
+    }
+
+    /// Ends the table and syncs its file; nothing if it got no entry. The directory is the caller's to sync.
+    pub(crate) fn finish(&mut self) -> Result<Option<TableMeta>, Error> {
+        let Some((number, writer)) = self.current.take() else { return Ok(None) };
+        match writer.finish() {
+            Ok(summary) => Ok(Some(meta(number, summary))),
+            Err(error) => {
+                self.outputs.tables.discard(number);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if let Some((number, writer)) = self.current.take() {
+            drop(writer);
+            self.outputs.tables.discard(number);
+        }
+    }
+}
+
+fn meta(number: FileNumber, summary: TableSummary) -> TableMeta {
+    TableMeta {
+        number,
+        file_bytes: summary.file_bytes,
+        entries: summary.entries,
+        tombstones: summary.tombstones,
+        smallest: summary.smallest,
+        largest: summary.largest,
+        min_seq: summary.min_seq,
+        max_seq: summary.max_seq,
+        created: version::VersionNumber::ZERO,
+    }
+}

@@ -1,0 +1,33 @@
+//! An embedded, ordered key-value storage engine whose memory and disk use can be promised.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod background;
+mod commit;
+mod compaction;
+mod db;
+mod error;
+mod flush;
+mod health;
+mod janitor;
+mod options;
+mod read;
+mod recovery;
+mod retention;
+mod shared;
+mod snapshot;
+mod stall;
+mod stats;
+mod tables;
+
+pub use base::{BatchError, FamilyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, WriteBatch};
+pub use bytes::Bytes;
+pub use commit::FlushReason;
+pub use db::{DEFAULT_FAMILY, Db, Family, Snapshot};
+pub use error::{Error, ErrorKind};
+pub use options::{Options, WriteOptions};
+pub use read::Iter;
+pub use sstable::Compression;
+pub use stats::{LevelStats, StallCause, StallStats, Stats};
+pub use version::PinReport;
+pub use vfs;

@@ -1,0 +1,192 @@
+//! How a database is opened and how a write is made: plain values with defaults, checked when they are used.
+
+use std::time::Instant;
+
+use sstable::Compression;
+
+use crate::error::Error;
+
+const MIB: u64 = 1 << 20;
+
+/// How a database is opened. Sizes are in bytes.
+///
+/// ```
+/// use engine::Options;
+///
+/// let options = Options { write_budget: Some(16 << 20), ..Options::default() };
+/// assert!(options.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Make the database if there is none. Default: true.
+    pub create_if_missing: bool,
+    /// Refuse to open a database that exists. Default: false.
+    pub error_if_exists: bool,
+    /// The most memory that unflushed writes may hold, over all column families; `None` or `Some(0)`: no limit, but
+    /// counted. When it is reached, writers wait until a flush has given some back. Default: 64 MiB.
+    pub write_budget: Option<u64>,
+    /// A column family's memtable is flushed once it holds about this much. Default: 16 MiB.
+    pub write_buffer_size: u64,
+    /// The most memtables that a column family may have, the one that takes writes included; when they are all full,
+    /// its writers wait for a flush. At least 2. Default: 8.
+    pub max_write_buffer_number: usize,
+    /// The largest batch that is accepted, encoded. A batch between `write_budget` and this waits until everything
+    /// else has been flushed. Default: 256 MiB.
+    pub max_batch_bytes: u64,
+    /// Size of a log segment. Default: 64 MiB.
+    pub wal_segment_bytes: u64,
+    /// Tables in level 0 at which it is compacted. Default: 4.
+    pub level0_file_num_compaction_trigger: usize,
+    /// Tables in level 0 from which on writes are slowed down. Default: 20.
+    pub level0_slowdown_writes_trigger: usize,
+    /// Tables in level 0 at which writes wait. Default: 36.
+    pub level0_stop_writes_trigger: usize,
+    /// Bytes that wait for compaction from which on writes are slowed down; 0: never. Default: 64 GiB.
+    pub soft_pending_compaction_bytes: u64,
+    /// Bytes that wait for compaction at which writes wait; 0: never. Default: 256 GiB.
+    pub hard_pending_compaction_bytes: u64,
+    /// Bytes per second at which writes go on when they begin to be slowed down. Default: 32 MiB.
+    pub delayed_write_rate: u64,
+    /// Size of the tables that compaction writes. Default: 32 MiB.
+    pub target_file_size_base: u64,
+    /// Size of level 1; each deeper level is ten times as large. Default: 128 MiB.
+    pub max_bytes_for_level_base: u64,
+    /// Memory for blocks read from tables. Default: 64 MiB.
+    pub block_cache_bytes: u64,
+    /// Size of a table's data blocks before compression. Default: 16 KiB.
+    pub block_size: usize,
+    /// How tables are compressed. Default: LZ4.
+    pub compression: Compression,
+    /// Bits that a table's filter spends on a key; 0: no filter. Default: 10.
+    pub filter_bits_per_key: u32,
+    /// Tables are handed to the disk in steps of this size while they are written; 0: only at their end. Default: 1 MiB.
+    pub bytes_per_sync: u64,
+    /// Wait for each such step. Default: false.
+    pub strict_bytes_per_sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create_if_missing: true,
+            error_if_exists: false,
+            write_budget: Some(64 * MIB),
+            write_buffer_size: 16 * MIB,
+            max_write_buffer_number: 8,
+            max_batch_bytes: 256 * MIB,
+            wal_segment_bytes: 64 * MIB,
+            level0_file_num_compaction_trigger: 4,
+            level0_slowdown_writes_trigger: 20,
+            level0_stop_writes_trigger: 36,
+            soft_pending_compaction_bytes: 64 << 30,
+            hard_pending_compaction_bytes: 256 << 30,
+            delayed_write_rate: 32 * MIB,
+            target_file_size_base: 32 * MIB,
+            max_bytes_for_level_base: 128 * MIB,
+            block_cache_bytes: 64 * MIB,
+            block_size: 16 << 10,
+            compression: Compression::Lz4,
+            filter_bits_per_key: 10,
+            bytes_per_sync: MIB,
+            strict_bytes_per_sync: false,
+        }
+    }
+}
+
+impl Options {
+    /// Checks that each value makes sense and that no two contradict each other.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] names the values and what to change.
+    pub fn validate(&self) -> Result<(), Error> {
+        let checks: [(bool, &str); 12] = [
+            (
+                !self.create_if_missing && self.error_if_exists,
+                "create_if_missing = false and error_if_exists = true leave nothing to open: change one of them",
+            ),
+            (self.write_buffer_size < 64 << 10, "write_buffer_size is below 64 KiB: raise it"),
+            (self.write_buffer_size > 4 << 30, "write_buffer_size is above 4 GiB: lower it"),
+            (
+                self.max_write_buffer_number < 2,
+                "max_write_buffer_number is below 2: one memtable takes writes while another is flushed",
+            ),
+            (
+                self.level0_file_num_compaction_trigger == 0,
+                "level0_file_num_compaction_trigger is 0: level 0 would be compacted without end",
+            ),
+            (
+                self.level0_slowdown_writes_trigger < self.level0_file_num_compaction_trigger,
+                "level0_slowdown_writes_trigger is below level0_file_num_compaction_trigger: writes would be slowed \
+                 down with nothing to compact",
+            ),
+            (
+                self.level0_stop_writes_trigger < self.level0_slowdown_writes_trigger,
+                "level0_stop_writes_trigger is below level0_slowdown_writes_trigger: swap them",
+            ),
+            (
+                self.hard_pending_compaction_bytes != 0
+                    && self.hard_pending_compaction_bytes < self.soft_pending_compaction_bytes,
+                "hard_pending_compaction_bytes is below soft_pending_compaction_bytes: swap them",
+            ),
+            (
+                self.delayed_write_rate == 0,
+                "delayed_write_rate is 0: slowed writes would never end",
+            ),
+            (
+                self.target_file_size_base < 64 << 10
+                    || self.max_bytes_for_level_base < self.target_file_size_base,
+                "target_file_size_base must be at least 64 KiB and at most max_bytes_for_level_base",
+            ),
+            (
+                self.wal_segment_bytes < 256 << 10 || self.wal_segment_bytes > 2 << 30,
+                "wal_segment_bytes must lie between 256 KiB and 2 GiB",
+            ),
+            (
+                self.block_size < 256 || self.block_size > 1 << 20,
+                "block_size must lie between 256 bytes and 1 MiB",
+            ),
+        ];
+        match checks.iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, what)) => Err(Error::InvalidOptions { what: (*what).to_owned() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How one write is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Return only when the write is on stable storage. Without it, a write outlives a killed process from the moment
+    /// that the call returns, and a power cut once a later sync, flush or close has covered it. Default: false.
+    pub sync: bool,
+    /// Give up waiting for memory or for the compaction at this moment. Default: wait as long as it takes.
+    pub deadline: Option<Instant>,
+    /// Fail with [`Error::WouldBlock`] where the write would have to wait for memory or for the compaction.
+    pub no_wait: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_contradictions_are_named() {
+        assert!(Options::default().validate().is_ok());
+        let wrong = [
+            Options { create_if_missing: false, error_if_exists: true, ..Options::default() },
+            Options { max_write_buffer_number: 1, ..Options::default() },
+            Options { level0_stop_writes_trigger: 5, ..Options::default() },
+            Options { hard_pending_compaction_bytes: 1, ..Options::default() },
+            Options { delayed_write_rate: 0, ..Options::default() },
+            Options { write_buffer_size: 1, ..Options::default() },
+        ];
+        for options in wrong {
+            assert!(matches!(options.validate(), Err(Error::InvalidOptions { .. })), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn the_budget_is_64_mib_when_nothing_is_said() {
+        assert_eq!(Options::default().write_budget, Some(64 << 20)); // C10
+    }
+}

@@ -1,0 +1,135 @@
+//! A cursor over the tables of a sorted level, one after the other; a table is opened when the cursor reaches it.
+
+use std::sync::Arc;
+
+use base::{Cursor, InternalKeyRef};
+use sstable::TableCursor;
+
+use crate::error::Error;
+use crate::tables::{TableFile, TableStore};
+
+/// Walks tables that are sorted and do not overlap.
+pub(crate) struct LevelCursor<'a> {
+    store: &'a TableStore,
+    files: &'a [Arc<TableFile>],
+    /// The table that `current` walks.
+    at: usize,
+    current: Option<TableCursor>,
+}
+
+impl<'a> LevelCursor<'a> {
+    pub(crate) fn new(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {
+        Self { store, files, at: 0, current: None }
+    }
+
+    /// Makes `at` the table walked; not valid when there is no such table.
+    fn open(&mut self, at: usize) -> Result<Option<&mut TableCursor>, Error> {
+        if self.current.is_none() || self.at != at {
+            self.current = None;
+            let Some(file) = self.files.get(at) else { return Ok(None) };
+            self.current = Some(self.store.reader(file)?.cursor());
+            self.at = at;
+        }
+        Ok(self.current.as_mut())
+    }
+
+    /// Goes on to later tables until the cursor stands on an entry.
+    fn skip_forward(&mut self) -> Result<(), Error> {
+        while self.current.as_ref().is_some_and(|cursor| !cursor.is_valid()) {
+            match self.open(self.at + 1)? {
+                Some(cursor) => cursor.seek_to_first()?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to earlier tables until the cursor stands on an entry.
+    fn skip_backward(&mut self) -> Result<(), Error> {
+        while self.current.as_ref().is_some_and(|cursor| !cursor.is_valid()) {
+            let Some(before) = self.at.checked_sub(1) else {
+                self.current = None;
+                break;
+            };
+            if let Some(cursor) = self.open(before)? {
+                cursor.seek_to_last()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A zero-copy handle to the value it stands on.
+    pub(crate) fn value_bytes(&self) -> bytes::Bytes {
+        self.walked().value_bytes()
+    }
+
+    fn walked(&self) -> &TableCursor {
+        self.current.as_ref().expect("the cursor is valid")
+    }
+}
+
+impl Cursor for LevelCursor<'_> {
+    type Error = Error;
+
+    fn is_valid(&self) -> bool {
+        self.current.as_ref().is_some_and(TableCursor::is_valid)
+    }
+
+    fn seek_to_first(&mut self) -> Result<(), Error> {
+        if let Some(cursor) = self.open(0)? {
+            cursor.seek_to_first()?;
+        }
+        self.skip_forward()
+    }
+
+    fn seek_to_last(&mut self) -> Result<(), Error> {
+        let Some(last) = self.files.len().checked_sub(1) else { return Ok(()) };
+        if let Some(cursor) = self.open(last)? {
+            cursor.seek_to_last()?;
+        }
+        self.skip_backward()
+    }
+
+    fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let at = self.files.partition_point(|file| file.meta.largest.as_ref() < target);
+        match self.open(at)? {
+            Some(cursor) => cursor.seek(target)?,
+            None => self.current = None,
+        }
+        self.skip_forward()
+    }
+
+    fn seek_for_prev(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let after = self.files.partition_point(|file| file.meta.smallest.as_ref() <= target);
+        let Some(at) = after.checked_sub(1) else {
+            self.current = None;
+            return Ok(());
+        };
+        if let Some(cursor) = self.open(at)? {
+            cursor.seek_for_prev(target)?;
+        }
+        self.skip_backward()
+    }
+
+    fn next(&mut self) -> Result<(), Error> {
+        if let Some(cursor) = &mut self.current {
+            cursor.next()?;
+        }
+        self.skip_forward()
+    }
+
+    fn prev(&mut self) -> Result<(), Error> {
+        if let Some(cursor) = &mut self.current {
+            cursor.prev()?;
+        }
+        self.skip_backward()
+    }
+
+    fn key(&self) -> InternalKeyRef<'_> {
+        self.walked().key()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.walked().value()
+    }
+}

@@ -1,0 +1,329 @@
+//! Opening: the directory is locked, the manifest read, the log replayed, what nobody needs removed.
+//!
+//! 1. *Lock* the directory; tell whether it holds a database.
+//! 2. *Manifest*: families and tables, and where the log begins.
+//! 3. *Log*: every batch that is not in tables yet goes to memtables, in order. What the budget cannot hold is flushed
+//!    on the way, so a log that was written under a larger budget still replays.
+//! 4. *Secure*: make what was read durable as the present state; only then remove what it does not need.
+//! 5. *Go on* in a new log segment, whose header states where the old one ends: records behind a torn tail never come
+//!    back. The memtables are flushed in the background; their log stays until then.
+//!
+//! A crash at any point of this leaves what was there before, or more of it in tables: opening again does the same.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base::ring::CompletionRing;
+use base::sync::atomic::AtomicUsize;
+use base::sync::{ArcCell, Condvar, Mutex};
+use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
+use credit::Pool;
+use memtable::{Chunk, Memtable, Space};
+use version::files::{Presence, orphans, presence};
+use version::{FileName, ManifestOptions, VersionEdit};
+use vfs::Fs;
+use wal::{RecoverError, Recovered, RecoveryMode, Wal, WalOptions};
+
+use crate::background::{Progress, Signal, Threads};
+use crate::commit::state::{CommitState, FamilyState, FlushReason, Sealed};
+use crate::error::Error;
+use crate::flush::Outputs;
+use crate::health::Health;
+use crate::options::Options;
+use crate::read::view::ReadView;
+use crate::shared::Shared;
+use crate::snapshot::SnapshotList;
+use crate::stall::Gate;
+use crate::stats::Counters;
+use crate::tables::{TableHandle, TableStore, VersionSet};
+use crate::{compaction, flush, janitor};
+
+/// Tickets that may be open at a time: more writers than that wait.
+const RING_SIZE: usize = 4096;
+
+/// Opens or creates the database in `dir`.
+pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<Shared>, Error> {
+    options.validate()?;
+    if options.create_if_missing {
+        fs.create_dir_all(dir)?;
+    }
+    let lock_path = FileName::Lock.path_in(dir);
+    let lock = fs.lock(&lock_path).map_err(|source| match source.kind() {
+        vfs::ErrorKind::Locked => Error::Locked { path: lock_path.clone(), source },
+        vfs::ErrorKind::NotFound => Error::NoDatabase { path: dir.to_owned() },
+        _ => Error::File(source),
+    })?;
+
+    let janitor_signal = Arc::new(Signal::default());
+    let wake = Arc::clone(&janitor_signal);
+    let versions = open_versions(&fs, dir, &options, Box::new(move || wake.notify()))?;
+
+    let pool = Pool::new(options.write_budget);
+    let tables = TableStore::new(Arc::clone(&fs), dir, &options);
+    let mut replay =
+        Replay::new(Outputs { versions: &versions, tables: &tables, options: &options }, &pool);
+    let recovered = replay.run(&fs, dir)?;
+    let Replay { families, visible, next_memtable, .. } = replay;
+
+    let wal_options =
+        WalOptions { segment_bytes: options.wal_segment_bytes, ..WalOptions::default() };
+    let wal = Wal::create(Arc::clone(&fs), dir, wal_options, recovered.start)?;
+    let oldest = families.iter().filter_map(FamilyState::oldest_segment).min();
+    record_log(&versions, oldest.unwrap_or_else(|| wal.current_segment()))?;
+    remove_orphans(&fs, dir, &versions)?;
+
+    let view = ReadView { families: Vec::new(), version: versions.current() };
+    let shared = Arc::new(Shared {
+        dir: dir.to_owned(),
+        health: Health::default(),
+        pool,
+        wal,
+        ring: CompletionRing::new(RING_SIZE, visible.get()),
+        commit: Mutex::new(CommitState::new(visible, families, next_memtable)),
+        grown: Condvar::new(),
+        seekers: AtomicUsize::new(0),
+        view: ArcCell::new(Arc::new(view)),
+        versions,
+        tables,
+        snapshots: SnapshotList::default(),
+        gate: Gate::default(),
+        counters: Counters::default(),
+        progress: Progress::default(),
+        flush_signal: Signal::default(),
+        compaction_signal: Signal::default(),
+        janitor_signal,
+        manual: Mutex::default(),
+        install: Mutex::new(()),
+        threads: Threads::default(),
+        options,
+        lock: Mutex::new(Some(lock)),
+    });
+    start(&shared)?;
+    Ok(shared)
+}
+
+/// Stores the first view and starts the threads.
+fn start(shared: &Arc<Shared>) -> Result<(), Error> {
+    shared.store_view(&shared.commit.lock());
+    shared.update_stall(&shared.versions.current());
+    let threads: [(&str, fn(&Shared)); 3] = [
+        ("polder-flush", flush::run),
+        ("polder-compact", compaction::run),
+        ("polder-janitor", janitor::run),
+    ];
+    for (name, run) in threads {
+        if let Err(error) = shared.threads.start(name, shared, run) {
+            // Those that run already end; what the close could not sync is in the log still.
+            let _closed = shared.close();
+            return Err(error);
+        }
+    }
+    shared.flush_signal.notify();
+    shared.compaction_signal.notify();
+    shared.janitor_signal.notify();
+    Ok(())
+}
+
+fn open_versions(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    wake: Box<dyn Fn() + Send + Sync>,
+) -> Result<VersionSet, Error> {
+    let entries = fs.list(dir)?;
+    let names = || entries.iter().map(|entry| entry.name.as_str());
+    let manifest = ManifestOptions::default();
+    match presence(names()) {
+        Presence::Database if options.error_if_exists => {
+            Err(Error::Exists { path: dir.to_owned() })
+        }
+        Presence::Absent | Presence::Unfinished if !options.create_if_missing => {
+            Err(Error::NoDatabase { path: dir.to_owned() })
+        }
+        Presence::Absent | Presence::Unfinished => {
+            let foreign =
+                names().find(|name| FileName::parse(name).is_none() && *name != "lost+found");
+            if let Some(found) = foreign {
+                return Err(Error::NotADatabase { path: dir.to_owned(), found: found.to_owned() });
+            }
+            Ok(VersionSet::create(Arc::clone(fs), dir, manifest, wake)?)
+        }
+        // With `CURRENT` missing among a database's files, this names what is wrong.
+        Presence::Database | Presence::Damaged(_) => {
+            VersionSet::recover(Arc::clone(fs), dir, manifest, wake, |_| Ok(TableHandle::default()))
+        }
+    }
+}
+
+/// Sees to it that the manifest of a new database says where its log begins, before the first write: a log that is gone
+/// is then told from one in which nothing was written.
+fn record_log(versions: &VersionSet, from: SegmentNumber) -> Result<(), Error> {
+    if versions.log_from() == SegmentNumber::new(0) {
+        versions
+            .apply(VersionEdit { log_from: Some(from), ..VersionEdit::default() }, Vec::new())?;
+    }
+    Ok(())
+}
+
+/// Removes files that an interrupted job left, or that were dropped and not yet removed.
+fn remove_orphans(fs: &Arc<dyn Fs>, dir: &Path, versions: &VersionSet) -> Result<(), Error> {
+    let live = versions.secure()?;
+    let entries = fs.list(dir)?;
+    for orphan in orphans(entries.iter().map(|entry| entry.name.as_str()), &live) {
+        match fs.remove(&orphan.path_in(dir)) {
+            Err(error) if error.kind() != vfs::ErrorKind::NotFound => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, %orphan, "an orphan stays until the next start");
+            }
+            _ => tracing::info!(%orphan, "an orphan was removed"),
+        }
+    }
+    Ok(())
+}
+
+/// The replay of the log into memtables.
+struct Replay<'a> {
+    outputs: Outputs<'a>,
+    pool: &'a Pool,
+    families: Vec<FamilyState>,
+    visible: SeqNo,
+    next_memtable: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(outputs: Outputs<'a>, pool: &'a Pool) -> Self {
+        let version = outputs.versions.current();
+        let families =
+            version.families().zip(1..).map(|(family, id)| FamilyState::new(family.id(), id));
+        let families: Vec<_> = families.collect();
+        let next_memtable = families.len() as u64 + 1;
+        Self { outputs, pool, families, visible: version.last_seq(), next_memtable }
+    }
+
+    /// Reads the log and seals what it held.
+    fn run(&mut self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Recovered, Error> {
+        let from = self.outputs.versions.log_from();
+        let visit =
+            &mut |segment: SegmentNumber, offset: u64, payload: &[u8]| {
+                let (first, entries) = batch::decode(payload).map_err(|source| {
+                    Error::LogRecord { path: FileName::Log(segment).path_in(dir), offset, source }
+                })?;
+                self.apply(segment, first, entries)
+            };
+        let recovered =
+            wal::recover(fs, dir, from, RecoveryMode::PointInTime, visit).map_err(|error| {
+                match error {
+                    RecoverError::Visitor(error) => error,
+                    RecoverError::Log(error) => Error::Recovery(error),
+                }
+            })?;
+        tracing::info!(records = recovered.records, bytes = recovered.bytes, tail = ?recovered.tail, "the log was read");
+        self.seal_all();
+        Ok(recovered)
+    }
+
+    fn apply<'b>(
+        &mut self,
+        segment: SegmentNumber,
+        first: SeqNo,
+        entries: impl Iterator<Item = BatchEntry<'b>>,
+    ) -> Result<(), Error> {
+        for (seq, entry) in (first.get()..).zip(entries) {
+            let seq = SeqNo::new(seq);
+            self.apply_entry(segment, seq, &entry)?;
+            // Only now: what is flushed to make room for an entry ends before it.
+            self.visible = self.visible.max(seq);
+        }
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        segment: SegmentNumber,
+        seq: SeqNo,
+        entry: &BatchEntry<'_>,
+    ) -> Result<(), Error> {
+        // A family that is gone took its entries with it.
+        let Ok(at) = self.families.binary_search_by_key(&entry.family, |f| f.id) else {
+            return Ok(());
+        };
+        if self.outputs.versions.flushed_seq(entry.family).is_some_and(|flushed| seq <= flushed) {
+            return Ok(());
+        }
+        let mut space = Space::new();
+        space.add(entry.key.len(), entry.value.len());
+        self.make_room(at, &space)?;
+        let family = &mut self.families[at];
+        let mut reserved = family.active.reserve(&space).expect("room was made for exactly this");
+        family.first_segment.get_or_insert(segment);
+        family.active.insert(
+            &mut reserved,
+            InternalKeyRef::new(entry.key, seq, entry.kind),
+            entry.value,
+        );
+        Ok(())
+    }
+
+    /// Makes sure that the family's memtable has room for `space`; flushes everything first if there are no credits.
+    fn make_room(&mut self, at: usize, space: &Space) -> Result<(), Error> {
+        if self.families[at].active.is_full(self.outputs.options.write_buffer_size as usize) {
+            self.flush_all()?;
+        }
+        let Some(mut bytes) = self.families[at].active.chunk_bytes_for(space) else {
+            return Ok(());
+        };
+        let permit = match self.pool.try_acquire(bytes as u64) {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.flush_all()?;
+                bytes = self.families[at].active.chunk_bytes_for(space).unwrap_or(bytes);
+                // Nothing is held now, so even what is larger than the whole budget is admitted.
+                self.pool.try_acquire(bytes as u64).map_err(|_| Error::Closed)?
+            }
+        };
+        let chunk = Chunk::map(permit).map_err(|source| Error::OutOfMemory { source })?;
+        self.families[at].active.add_chunk(chunk);
+        Ok(())
+    }
+
+    /// Writes every memtable to a table. The log stays as it is, so that the second half of a batch which is cut here
+    /// is found again.
+    fn flush_all(&mut self) -> Result<(), Error> {
+        let mut edit = VersionEdit { last_seq: Some(self.visible), ..VersionEdit::default() };
+        let mut handles = Vec::new();
+        for family in &mut self.families {
+            if family.first_segment.take().is_none() {
+                continue;
+            }
+            let full =
+                std::mem::replace(&mut family.active, Arc::new(Memtable::new(self.next_memtable)));
+            self.next_memtable += 1;
+            let written = self.outputs.write_memtables(&[full], vec![self.visible])?;
+            edit.flushed_seq.push((family.id, self.visible));
+            if let Some(meta) = written {
+                handles.push(self.outputs.tables.open_written(&meta)?);
+                edit.added_tables.push((family.id, 0, meta));
+            }
+        }
+        self.outputs.versions.apply(edit, handles)?;
+        Ok(())
+    }
+
+    /// What is left waits for the flush thread.
+    fn seal_all(&mut self) {
+        for family in &mut self.families {
+            let Some(first_segment) = family.first_segment.take() else { continue };
+            let memtable =
+                std::mem::replace(&mut family.active, Arc::new(Memtable::new(self.next_memtable)));
+            self.next_memtable += 1;
+            family.sealed.push(Sealed {
+                memtable,
+                first_segment,
+                last: None,
+                max_seq: self.visible,
+                reason: FlushReason::Recovery,
+                is_flushing: false,
+            });
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What all threads of an open database share.
+//!
+//! Lock order: `commit`, then the leaves (the pool's, the log's and the ring's own short locks, `progress`,
+//! `flush_signal`, `snapshots`, `health`); no lock is taken under a leaf. `install` is held across an edit and the view
+//! that follows from it, and comes before `commit`. No lock but `install` and the manifest's own is held during I/O.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::ring::CompletionRing;
+use base::sync::atomic::AtomicUsize;
+use base::sync::{ArcCell, Condvar, Mutex};
+use credit::Pool;
+use version::{PinReport, pick::CompactionOptions};
+use vfs::FileLock;
+use wal::Wal;
+
+use crate::background::{Progress, Signal, Threads};
+use crate::commit::state::CommitState;
+use crate::compaction::ManualCompactions;
+use crate::error::Error;
+use crate::health::Health;
+use crate::options::Options;
+use crate::read::view::ReadView;
+use crate::snapshot::SnapshotList;
+use crate::stall::Gate;
+use crate::stats::{Counters, LevelStats, StallCause, Stats, read};
+use crate::tables::{TableStore, VersionSet};
+
+/// See the module's text.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) dir: PathBuf,
+    pub(crate) health: Health,
+    /// The write budget: what the memtables' chunks are charged to.
+    pub(crate) pool: Pool,
+    pub(crate) wal: Wal,
+    /// Publishes sequence numbers in order: its value is the newest visible one.
+    pub(crate) ring: CompletionRing,
+    pub(crate) commit: Mutex<CommitState>,
+    /// Goes with `commit`: some writer's attempt to get a chunk has ended.
+    pub(crate) grown: Condvar,
+    /// Writers that wait for credits.
+    pub(crate) seekers: AtomicUsize,
+    pub(crate) view: ArcCell<ReadView>,
+    pub(crate) versions: VersionSet,
+    pub(crate) tables: TableStore,
+    pub(crate) snapshots: SnapshotList,
+    pub(crate) gate: Gate,
+    pub(crate) counters: Counters,
+    /// A flush, a compaction or a failure has changed something.
+    pub(crate) progress: Progress,
+    pub(crate) flush_signal: Signal,
+    pub(crate) compaction_signal: Signal,
+    pub(crate) janitor_signal: Arc<Signal>,
+    pub(crate) manual: Mutex<ManualCompactions>,
+    /// Serialises the steps of flushes and compactions that change the version and the view.
+    pub(crate) install: Mutex<()>,
+    pub(crate) threads: Threads,
+    /// The directory's lock, until the database is closed.
+    pub(crate) lock: Mutex<Option<Box<dyn FileLock>>>,
+}
+
+impl Shared {
+    /// Wakes all who wait for something that will not come any more, or may have come.
+    pub(crate) fn wake_everybody(&self) {
+        // Under the lock, so that a writer between looking and sleeping is not missed.
+        drop(self.commit.lock());
+        self.grown.notify_all();
+        self.progress.notify();
+        self.flush_signal.notify();
+        self.compaction_signal.notify();
+        self.janitor_signal.notify();
+    }
+
+    /// Ends everything: no more writes, the log synced as far as it is filled, the threads gone.
+    ///
+    /// # Errors
+    /// The log's last sync failed: what was not synced before may be lost by a power cut, though not by the end of the
+    /// process.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        if !self.health.close() {
+            return Ok(());
+        }
+        self.pool.close();
+        self.wake_everybody();
+        for signal in [&self.flush_signal, &self.compaction_signal, &*self.janitor_signal] {
+            signal.stop();
+        }
+        let all_well = self.threads.join();
+        // Writers that had reserved before the state changed finish on their own; their records are awaited here.
+        let last = self.commit.lock().last;
+        let synced = match last {
+            Some(last) if !self.health.has_failed() => {
+                let published = self.ring.wait(last.ticket, last.seq.get());
+                published
+                    .map_err(|_| self.health.refusal())
+                    .and_then(|()| Ok(self.wal.sync(last.log_end)?))
+            }
+            _ => Ok(()),
+        };
+        if !all_well {
+            tracing::error!("a background thread had panicked");
+        }
+        // Nobody writes any more, whatever handles are left: the directory is free.
+        drop(self.lock.lock().take());
+        synced
+    }
+
+    /// The figures of this moment.
+    pub(crate) fn stats(&self) -> Stats {
+        let counters = &self.counters;
+        let stalls = counters.stalls();
+        let credits = stalls.iter().find(|stall| stall.cause == StallCause::Credits);
+        let log = self.wal.stats();
+        let view = self.view.load();
+        let depth =
+            view.version.families().map(|family| family.levels().depth()).max().unwrap_or(0);
+        let mut levels = vec![LevelStats::default(); depth];
+        for family in view.version.families() {
+            for (level, tables) in levels.iter_mut().zip(family.levels().levels()) {
+                level.tables += tables.len() as u64;
+                level.bytes += tables.iter().map(|table| table.meta.file_bytes).sum::<u64>();
+            }
+        }
+        Stats {
+            write_budget: self.pool.capacity_bytes(),
+            in_flight_bytes: self.pool.held_bytes(),
+            in_flight_peak_bytes: self.pool.peak_bytes(),
+            credit_waits: credits.map_or(0, |stall| stall.count),
+            credit_wait: credits.map_or_else(Default::default, |stall| stall.duration),
+            user_bytes: read(&counters.user_bytes),
+            batches: read(&counters.batches),
+            log_bytes: log.log_bytes,
+            log_syncs: log.syncs,
+            log_live_bytes: self.wal.live_bytes(),
+            flush_bytes: read(&counters.flush_bytes),
+            flushes: read(&counters.flushes),
+            flush_failures: read(&counters.flush_failures),
+            compaction_read_bytes: read(&counters.compaction_read_bytes),
+            compaction_bytes: read(&counters.compaction_bytes),
+            compactions: read(&counters.compactions),
+            compaction_failures: read(&counters.compaction_failures),
+            levels,
+            memtables: view.families.iter().map(|family| family.memtables.len() as u64).sum(),
+            block_cache_bytes: self.tables.cached_bytes(),
+            snapshots: self.snapshots.summary().0 as u64,
+            visible_seq: self.visible().get(),
+            stalls,
+        }
+    }
+
+    /// What readers of older versions keep on the disk.
+    pub(crate) fn pins(&self) -> PinReport {
+        self.versions.pins()
+    }
+}
+
+impl Options {
+    /// What the choice of compactions looks at.
+    pub(crate) fn compaction(&self) -> CompactionOptions {
+        CompactionOptions {
+            level0_file_num_compaction_trigger: self.level0_file_num_compaction_trigger as u32,
+            level_base_bytes: self.max_bytes_for_level_base,
+            ..CompactionOptions::default()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Column families: keys of their own, batches across them.
+
+use crate::support::{open, small};
+use engine::{Error, WriteBatch, WriteOptions};
+
+#[test]
+fn families_have_keys_of_their_own_and_are_listed_and_reopened() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let users = db.create_family("users").unwrap();
+    assert!(matches!(db.create_family("users"), Err(Error::FamilyExists { .. })));
+    assert!(matches!(db.family("orders"), Err(Error::UnknownFamily { .. })));
+    db.put("k", "default").unwrap();
+    users.put("k", "users").unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put("both", "1").put_in(&users, "both", "2").delete_in(&users, "k");
+    db.write(&batch, &WriteOptions::default()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(db.get("k").unwrap().unwrap(), "default");
+        assert_eq!(users.get("k").unwrap(), None);
+        assert_eq!(users.get("both").unwrap().unwrap(), "2");
+        db.flush().unwrap();
+    }
+    drop(users);
+    db.close().unwrap();
+
+    let db = open(dir.path(), &small());
+    assert_eq!(db.families(), ["default", "users"]);
+    let users = db.family("users").unwrap();
+    assert_eq!(users.get("both").unwrap().unwrap(), "2");
+    assert_eq!(users.iter().unwrap().count(), 1);
+    assert_eq!(db.family("default").unwrap().get("k").unwrap().unwrap(), "default");
+}
+
+#[test]
+fn a_batch_for_a_family_that_does_not_exist_is_refused_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let mut batch = WriteBatch::new();
+    batch.put("k", "v").put_in(engine::FamilyId::new(77), "k", "v");
+    let refused = db.write(&batch, &WriteOptions::default());
+    assert!(matches!(refused, Err(Error::UnknownFamilyNumber { .. })));
+    assert_eq!(db.get("k").unwrap(), None); // W1
+    db.put("k", "w").unwrap();
+}
+
+/// W1, F5: what was written to several families is whole after a restart, whichever of them were flushed.
+#[test]
+fn families_that_are_flushed_at_different_times_are_recovered_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let other = db.create_family("other").unwrap();
+    for i in 0..3000u32 {
+        let mut batch = WriteBatch::new();
+        batch.put(i.to_be_bytes(), [7; 300]).put_in(&other, i.to_be_bytes(), [8; 3]);
+        db.write(&batch, &WriteOptions::default()).unwrap();
+    }
+    assert!(db.stats().flushes > 0, "nothing was flushed: the test shows nothing");
+    drop((db, other));
+    let db = open(dir.path(), &small());
+    assert_eq!(db.iter().unwrap().count(), 3000);
+    assert_eq!(db.family("other").unwrap().iter().unwrap().count(), 3000);
+}

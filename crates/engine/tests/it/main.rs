@@ -1,0 +1,11 @@
+//! The engine's integration tests.
+
+mod backpressure;
+mod basics;
+mod families;
+mod kill;
+mod misuse;
+mod model;
+mod readers;
+mod recovery;
+mod support;

@@ -1,0 +1,153 @@
+//! Snapshots and iterators beside writes, flushes and compactions.
+
+use crate::support::{all, open, small};
+use engine::{Db, Options};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn fill(db: &Db, from: u32, to: u32, byte: u8) {
+    for i in from..to {
+        db.put(i.to_be_bytes(), [byte; 200]).unwrap();
+    }
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_through_flush_and_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, 1000, 1);
+    let before = db.snapshot();
+    fill(&db, 0, 500, 2);
+    for i in 500..700u32 {
+        db.delete(i.to_be_bytes()).unwrap();
+    }
+    let between = db.snapshot();
+    fill(&db, 0, 2000, 3);
+    for step in 0..3 {
+        for i in (0..1000u32).step_by(37) {
+            let key = i.to_be_bytes();
+            assert_eq!(before.get(key).unwrap().unwrap()[0], 1, "step {step}, key {i}");
+            let expected = if i < 500 {
+                Some(2)
+            } else if i < 700 {
+                None
+            } else {
+                Some(1)
+            };
+            assert_eq!(between.get(key).unwrap().map(|v| v[0]), expected, "step {step}, key {i}");
+        }
+        assert_eq!(before.iter().unwrap().count(), 1000);
+        assert_eq!(between.iter().unwrap().rev().count(), 800);
+        assert_eq!(between.range(490u32.to_be_bytes()..710u32.to_be_bytes()).unwrap().count(), 20);
+        match step {
+            0 => db.flush().unwrap(),
+            _ => db.compact().unwrap(),
+        }
+    }
+    assert_eq!(db.iter().unwrap().count(), 2000);
+    drop((before, between));
+    assert_eq!(db.stats().snapshots, 0);
+}
+
+/// R2: an overwritten version between two snapshots goes, though an older reader is open.
+#[test]
+fn versions_that_no_snapshot_sees_do_not_reach_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let db =
+        open(dir.path(), &Options { write_buffer_size: 4 << 20, write_budget: None, ..small() });
+    db.put("k", [0; 1000]).unwrap();
+    let _oldest = db.snapshot();
+    for i in 0..2000u32 {
+        db.put("k", [i as u8; 1000]).unwrap();
+    }
+    let _newer = db.snapshot();
+    db.put("k", "last").unwrap();
+    db.flush().unwrap();
+    let bytes = db.stats().flush_bytes;
+    assert!(bytes < 10_000, "{bytes} bytes for three versions of 1000 bytes that somebody sees");
+}
+
+/// R7: an iterator that is open holds up neither its own thread's writes nor any flush.
+#[test]
+fn an_open_iterator_never_blocks_the_writer_on_its_own_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, 2000, 1);
+    let mut iter = db.iter().unwrap();
+    let mut seen = 0;
+    for round in 0..40u32 {
+        seen += iter.by_ref().take(40).map(|entry| assert_eq!(entry.unwrap().1[0], 1)).count();
+        fill(&db, 0, 2000, 2 + round as u8); // several times the budget
+    }
+    seen += iter.map(|entry| assert_eq!(entry.unwrap().1[0], 1)).count();
+    assert_eq!(seen, 2000);
+    let stats = db.stats();
+    assert!(stats.flushes > 5 && stats.in_flight_peak_bytes <= 1 << 20, "{stats:?}");
+}
+
+#[test]
+fn iterators_go_both_ways_and_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, 3000, 1);
+    for take_front in [0usize, 1, 5, 100, 1499, 2999, 3000] {
+        let mut iter = db.iter().unwrap();
+        let front: Vec<_> = iter.by_ref().take(take_front).map(|e| e.unwrap().0).collect();
+        let mut back: Vec<_> = iter.rev().map(|e| e.unwrap().0).collect();
+        back.reverse();
+        let keys: Vec<_> = front.into_iter().chain(back).collect();
+        assert_eq!(keys.len(), 3000);
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+    let mut iter = db.iter().unwrap();
+    let (mut low, mut high) = (0u32, 2999u32);
+    while low < high {
+        assert_eq!(*iter.next().unwrap().unwrap().0, low.to_be_bytes());
+        assert_eq!(*iter.next_back().unwrap().unwrap().0, high.to_be_bytes());
+        (low, high) = (low + 1, high - 1);
+    }
+    assert!(iter.next().is_none() && iter.next_back().is_none());
+}
+
+/// W4: a reader sees a batch whole or not at all, whatever goes on beside it.
+#[test]
+fn no_reader_ever_sees_a_batch_in_part() {
+    const KEYS: u32 = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let is_done = AtomicBool::new(false);
+    let write = |tag: u32| {
+        let mut batch = engine::WriteBatch::new();
+        for key in 0..KEYS {
+            batch.put(key.to_be_bytes(), [&tag.to_be_bytes()[..], &[0; 100]].concat());
+        }
+        db.write(&batch, &engine::WriteOptions::default()).unwrap();
+    };
+    write(0);
+    std::thread::scope(|scope| {
+        for writer in 0..2u32 {
+            let write = &write;
+            let is_done = &is_done;
+            scope.spawn(move || {
+                for i in 0..600 {
+                    write(i * 2 + writer);
+                }
+                is_done.store(true, Ordering::Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                let tags: Vec<_> = all(&db).into_iter().map(|(_, v)| v[..4].to_vec()).collect();
+                assert_eq!(tags.len(), KEYS as usize);
+                assert!(
+                    tags.iter().all(|tag| *tag == tags[0]),
+                    "a batch was seen in part: {tags:?}"
+                );
+                let snapshot = db.snapshot();
+                let first = snapshot.get(0u32.to_be_bytes()).unwrap().unwrap();
+                let last = snapshot.get((KEYS - 1).to_be_bytes()).unwrap().unwrap();
+                assert_eq!(first[..4], last[..4]);
+            }
+        });
+    });
+    assert!(db.stats().flushes > 2);
+}
