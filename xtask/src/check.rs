@@ -208,13 +208,16 @@ fn perform(step: &Step, root: &Path, verbose: bool) -> Result<Option<String>, Fa
         }
         passed += tests_passed(&finished.output);
     }
-    if tests == Tests::None || verbose {
-        return Ok(None);
+    // What was shown was not captured, so there is nothing to count.
+    if tests == Tests::None || verbose { Ok(None) } else { tests_note(step.name, passed).map(Some) }
+}
+
+/// The remark on a step that ran so many tests. None at all means that the step checks nothing.
+fn tests_note(step: &str, passed: u64) -> Result<String, Failure> {
+    match passed {
+        0 => Err(Failure::Failed(format!("step `{step}` ran no test at all"))),
+        passed => Ok(format!("{passed} tests")),
     }
-    if passed == 0 {
-        return Err(Failure::Failed(format!("step `{}` ran no test at all", step.name)));
-    }
-    Ok(Some(format!("{passed} tests")))
 }
 
 /// What is printed when a command failed: its last lines, and what to run to see it again.
@@ -304,6 +307,8 @@ mod tests {
                       noise\ntest result: ok. 40 passed; 0 failed\ntest result: FAILED. 3 passed;";
         assert_eq!(tests_passed(output), 42);
         assert_eq!(tests_passed(""), 0);
+        assert_eq!(tests_note("unit", 42).ok().as_deref(), Some("42 tests"));
+        assert!(tests_note("unit", 0).is_err());
     }
 
     #[test]

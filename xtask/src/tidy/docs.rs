@@ -230,7 +230,7 @@ mod tests {
             "[a](/docs/a.md)",
             "[a]: none.md",
             "[a](#none)",
-            "[a](../../a.md)",
+            "[a](../../README.md)",
         ] {
             assert_eq!(broken("docs/b.md", text), 1, "{text}");
         }

@@ -137,8 +137,13 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
     for ((name, _), found) in WIDE_RULES.iter().zip(wide(&files, &paths, &packages)) {
         findings.extend(found.into_iter().map(|finding| (*name, finding)));
     }
+    verdict(files.len(), findings)
+}
+
+/// Prints the findings; without any, the rules are kept.
+fn verdict(files: usize, mut findings: Vec<(&str, Finding)>) -> Result<String, Failure> {
     if findings.is_empty() {
-        return Ok(format!("{} files keep the rules", files.len()));
+        return Ok(format!("{files} files keep the rules"));
     }
     findings.sort_by(|(_, a), (_, b)| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for (rule, Finding { path, line, message }) in &findings {
@@ -203,6 +208,13 @@ mod tests {
         for path in ["Cargo.lock", "golden.bin", "LICENSE-MIT", "rs"] {
             assert!(!is_text(path), "{path}");
         }
+    }
+
+    #[test]
+    fn one_finding_fails_the_check() {
+        assert!(verdict(1, Vec::new()).is_ok());
+        let finding = File::new("a.rs", "").finding(1, "is wrong");
+        assert!(matches!(verdict(1, vec![("rule", finding)]), Err(Failure::Failed(_))));
     }
 
     #[test]

@@ -50,7 +50,6 @@ struct Scrubber<'a> {
 
 impl Scrubber<'_> {
     fn run(&mut self) {
-        let mut in_word = false;
         while let Some(next) = self.rest().chars().next() {
             let rest = self.rest();
             if rest.starts_with("//") {
@@ -61,12 +60,11 @@ impl Scrubber<'_> {
                 self.literal(1, '"');
             } else if next == '\'' && char_literal(rest) {
                 self.literal(1, '\'');
-            } else if let Some((prefix, hashes)) = (!in_word).then(|| raw_string(rest)).flatten() {
+            } else if let Some((prefix, hashes)) = raw_string(rest) {
                 self.raw(prefix, hashes);
             } else {
                 self.keep(next.len_utf8());
             }
-            in_word = next.is_alphanumeric() || next == '_';
         }
     }
 

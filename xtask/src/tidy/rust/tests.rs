@@ -62,6 +62,7 @@ fn tests_comments_strings_and_other_sources_are_free() {
         "use base::sync::Instant;\nfn f() { Instant::now(); }",
         "use std::sync::atomic::Ordering;",
         "use std::sync::Arc;",
+        "use std::fsx;",
         "#[cfg(loom)]\nfn loom() {}",
         "use std::time::{Duration, Instant};",
     ] {
