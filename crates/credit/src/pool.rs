@@ -1,325 +1,541 @@
 //! The pool: bytes that may be held, granted in order of arrival.
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::book::{Asked, Book};
+use crate::child::{ChildOptions, ChildUse, Reclaim};
+use crate::error::{AcquireError, Cause, ChildError, TryAcquireError};
+use crate::handle::Handle;
+use crate::ledger::{Holder, Site, Waiting};
+use crate::node::{End, Terms};
+use crate::permit::Permit;
+use crate::pressure::Pressure;
+use crate::stats::PoolStats;
+use crate::sync::Deadline;
+use crate::tree::Tree;
+use crate::wait::{self, Patience, Pending, Waiter};
+use crate::word::MAX_BYTES;
 
-use crate::error::{AcquireError, Cause, TryAcquireError};
-
-/// A pool of byte credits; clones share one account.
-#[derive(Clone, Debug)]
+/// A pool of byte credits; clones are handles of the same account.
+///
+/// See the [crate's front page](crate) for the ideas and examples.
+#[derive(Clone)]
 pub struct Pool {
-    inner: Arc<Inner>,
+    handle: Handle,
 }
 
-#[derive(Debug)]
-struct Inner {
-    state: Mutex<State>,
-    waiters: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    capacity: Option<u64>,
-    held: u64,
-    end: Option<End>,
-    next_ticket: u64,
-    queue: BTreeMap<u64, (u64, Arc<Condvar>)>,
-    stats: PoolStats,
-}
-
-#[derive(Debug, Clone)]
-enum End {
-    Closed,
-    Poisoned(Cause),
-}
-
-/// What a pool has done since it was made.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct PoolStats {
-    /// Requests granted.
-    pub acquisitions: u64,
-    /// Requests that had to wait, whether granted in the end or not.
-    pub waits: u64,
-    /// Time spent waiting, over all requests.
-    pub wait_total: Duration,
-    /// The longest single wait.
-    pub wait_max: Duration,
-    /// Most bytes ever held at once.
-    pub peak_bytes: u64,
-}
-
-impl State {
-    fn fits(&self, bytes: u64) -> bool {
-        let Some(held_after) = self.held.checked_add(bytes) else { return false };
-        match self.capacity {
-            None => true,
-            Some(capacity) => held_after <= capacity || (bytes > capacity && self.held == 0),
-        }
-    }
-
-    fn grant(&mut self, bytes: u64) {
-        self.held += bytes;
-        self.stats.acquisitions += 1;
-        self.stats.peak_bytes = self.stats.peak_bytes.max(self.held);
-    }
-
-    /// Grants from the head of the queue as long as the head fits; returns whom to wake.
-    fn serve(&mut self) {
-        while let Some(entry) = self.queue.first_entry() {
-            let bytes = entry.get().0;
-            if !self.fits(bytes) {
-                break;
-            }
-            if let Some((_, (bytes, wake))) = self.queue.pop_first() {
-                self.grant(bytes);
-                wake.notify_one();
-            }
-        }
-    }
-
-    fn ended(&self) -> Option<AcquireError> {
-        self.end.as_ref().map(|end| match end {
-            End::Closed => AcquireError::Closed,
-            End::Poisoned(cause) => AcquireError::Poisoned { cause: cause.clone() },
-        })
-    }
-}
-
+/// Making pools.
 impl Pool {
+    /// The most bytes that one pool can count, 256 TiB less one.
+    pub const BYTES_MAX: u64 = MAX_BYTES;
+
     /// Makes a pool of `capacity_bytes`; `None` or `Some(0)` is unlimited, but counted.
+    ///
+    /// A capacity above [`BYTES_MAX`](Pool::BYTES_MAX) is unlimited too.
     #[must_use]
     pub fn new(capacity_bytes: Option<u64>) -> Pool {
-        let state = State { capacity: capacity_bytes.filter(|&c| c > 0), ..State::default() };
-        Pool { inner: Arc::new(Inner { state: Mutex::new(state), waiters: AtomicUsize::new(0) }) }
+        Pool::root(capacity_bytes, false)
     }
 
-    /// Waits until `bytes` are granted.
+    /// As [`new`](Pool::new), but a request that fits may pass those that wait for more.
     ///
-    /// # Errors
-    /// [`AcquireError::Closed`] or [`AcquireError::Poisoned`] when the pool has ended.
-    pub fn acquire(&self, bytes: u64) -> Result<Permit, AcquireError> {
-        self.acquire_until(bytes, None)
+    /// Throughput is higher when the pool is exhausted, and a large request can starve: only for
+    /// requests of like size, or with deadlines.
+    #[must_use]
+    pub fn with_overtaking(capacity_bytes: Option<u64>) -> Pool {
+        Pool::root(capacity_bytes, true)
     }
 
-    /// Takes `bytes` if they are free and nobody waits.
-    ///
-    /// # Errors
-    /// [`TryAcquireError::WouldBlock`] if it would have to wait, or the pool has ended.
-    pub fn try_acquire(&self, bytes: u64) -> Result<Permit, TryAcquireError> {
-        let mut state = self.inner.state.lock();
-        match &state.end {
-            Some(End::Closed) => return Err(TryAcquireError::Closed),
-            Some(End::Poisoned(cause)) => {
-                return Err(TryAcquireError::Poisoned { cause: cause.clone() });
-            }
-            None => {}
-        }
-        if bytes > 0 {
-            if !state.queue.is_empty() || !state.fits(bytes) {
-                return Err(TryAcquireError::WouldBlock);
-            }
-            state.grant(bytes);
-        }
-        Ok(Permit { pool: self.clone(), bytes })
-    }
-
-    /// Waits until `bytes` are granted, at most for `timeout`.
-    ///
-    /// # Errors
-    /// As [`acquire`](Pool::acquire), and [`AcquireError::TimedOut`].
-    pub fn acquire_timeout(&self, bytes: u64, timeout: Duration) -> Result<Permit, AcquireError> {
-        self.acquire_until(bytes, Instant::now().checked_add(timeout))
-    }
-
-    /// Waits until `bytes` are granted, at most until `deadline`.
-    ///
-    /// # Errors
-    /// As [`acquire`](Pool::acquire), and [`AcquireError::TimedOut`].
-    pub fn acquire_deadline(&self, bytes: u64, deadline: Instant) -> Result<Permit, AcquireError> {
-        self.acquire_until(bytes, Some(deadline))
-    }
-
-    fn acquire_until(&self, bytes: u64, deadline: Option<Instant>) -> Result<Permit, AcquireError> {
-        let mut state = self.inner.state.lock();
-        if let Some(error) = state.ended() {
-            return Err(error);
-        }
-        if bytes == 0 {
-            return Ok(Permit { pool: self.clone(), bytes });
-        }
-        if state.queue.is_empty() && state.fits(bytes) {
-            state.grant(bytes);
-            return Ok(Permit { pool: self.clone(), bytes });
-        }
-        let begun = Instant::now();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        let wake = Arc::new(Condvar::new());
-        state.queue.insert(ticket, (bytes, Arc::clone(&wake)));
-        self.inner.waiters.fetch_add(1, Ordering::Relaxed);
-        let result = loop {
-            if !state.queue.contains_key(&ticket) {
-                break Ok(Permit { pool: self.clone(), bytes });
-            }
-            let error = state.ended().or_else(|| {
-                deadline.filter(|&d| Instant::now() >= d).map(|_| AcquireError::TimedOut)
-            });
-            if let Some(error) = error {
-                state.queue.remove(&ticket);
-                state.serve();
-                break Err(error);
-            }
-            match deadline {
-                Some(deadline) => {
-                    wake.wait_until(&mut state, deadline);
-                }
-                None => wake.wait(&mut state),
-            }
+    fn root(capacity_bytes: Option<u64>, overtaking: bool) -> Pool {
+        let tree = Arc::new(Tree::new());
+        let terms = Terms {
+            name: Arc::from("pool"),
+            capacity: limit(capacity_bytes),
+            floor: 0,
+            weight: 1,
+            reclaimer: None,
+            overtaking,
         };
-        self.inner.waiters.fetch_sub(1, Ordering::Relaxed);
-        let waited = begun.elapsed();
-        state.stats.waits += 1;
-        state.stats.wait_total += waited;
-        state.stats.wait_max = state.stats.wait_max.max(waited);
-        result
+        let handle = tree.enter(|book| book.plant(&tree, None, terms));
+        Pool { handle: handle.expect("a pool without a floor asks nothing of a parent") }
     }
 
-    /// Bytes held now, by permits and by amounts that were forgotten.
+    /// Makes a pool that draws from this one: what it holds, this one holds too.
+    ///
+    /// A pool with children has no fast path any more: each request takes one short lock that all
+    /// pools of the tree share.
+    ///
+    /// # Errors
+    /// [`ChildError`] if the floor cannot be promised; nothing has changed then.
+    pub fn child(&self, name: &str, options: &ChildOptions) -> Result<Pool, ChildError> {
+        self.plant(name, options, None)
+    }
+
+    /// Makes a child for an elastic holder, such as a cache.
+    ///
+    /// It may use what others' floors leave unused, and `reclaimer` is asked to give back what it holds
+    /// beyond its own floor before anybody else has to wait.
+    ///
+    /// # Errors
+    /// As [`child`](Pool::child).
+    pub fn elastic_child(
+        &self,
+        name: &str,
+        options: &ChildOptions,
+        reclaimer: Arc<dyn Reclaim>,
+    ) -> Result<Pool, ChildError> {
+        self.plant(name, options, Some(reclaimer))
+    }
+
+    fn plant(
+        &self,
+        name: &str,
+        options: &ChildOptions,
+        reclaimer: Option<Arc<dyn Reclaim>>,
+    ) -> Result<Pool, ChildError> {
+        let capacity = limit(options.ceiling_bytes);
+        let floor = options.floor_bytes;
+        if floor > capacity {
+            return Err(ChildError::FloorAboveCeiling {
+                floor_bytes: floor,
+                ceiling_bytes: capacity,
+            });
+        }
+        let terms = Terms {
+            name: Arc::from(name),
+            capacity,
+            floor,
+            weight: options.weight.max(1),
+            reclaimer,
+            overtaking: false,
+        };
+        let tree = &self.handle.tree;
+        let parent = self.handle.clone();
+        let handle = tree.enter(|book| book.plant(tree, Some(parent), terms))?;
+        Ok(Pool { handle })
+    }
+}
+
+/// Acquiring.
+impl Pool {
+    /// Waits until `bytes` are granted, after all that came before.
+    ///
+    /// 0 bytes are granted at once. More than the capacity is granted when nothing else is held, and
+    /// keeps everybody else out until it is returned.
+    ///
+    /// # Errors
+    /// [`AcquireError::Closed`], [`AcquireError::Poisoned`] or [`AcquireError::TooLarge`].
+    #[track_caller]
+    #[inline]
+    pub fn acquire(&self, bytes: u64) -> Result<Permit, AcquireError> {
+        self.request(bytes).acquire()
+    }
+
+    /// Takes `bytes` if they are free and nobody waits for them.
+    ///
+    /// # Errors
+    /// [`TryAcquireError::WouldBlock`] if it would have to wait, and as [`acquire`](Pool::acquire).
+    #[track_caller]
+    #[inline]
+    pub fn try_acquire(&self, bytes: u64) -> Result<Permit, TryAcquireError> {
+        self.request(bytes).try_acquire()
+    }
+
+    /// As [`acquire`](Pool::acquire), but waits at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`AcquireError::TimedOut`], and as [`acquire`](Pool::acquire).
+    #[track_caller]
+    pub fn acquire_timeout(&self, bytes: u64, timeout: Duration) -> Result<Permit, AcquireError> {
+        self.request(bytes).acquire_timeout(timeout)
+    }
+
+    /// As [`acquire`](Pool::acquire), but waits at most until `deadline`.
+    ///
+    /// What is free at once is granted also when the deadline has passed.
+    ///
+    /// # Errors
+    /// [`AcquireError::TimedOut`], and as [`acquire`](Pool::acquire).
+    #[track_caller]
+    pub fn acquire_deadline(&self, bytes: u64, deadline: Instant) -> Result<Permit, AcquireError> {
+        self.request(bytes).acquire_deadline(deadline)
+    }
+
+    /// Begins a request, to which a label for the ledger can be added.
+    #[track_caller]
+    #[inline]
+    pub fn request(&self, bytes: u64) -> Request<'_> {
+        Request { pool: self, bytes, site: Site { location: Location::caller(), label: None } }
+    }
+
+    /// Returns bytes that [`Permit::forget`] took out of a permit.
+    ///
+    /// # Panics
+    /// If more is returned than was forgotten: the caller's account is wrong.
+    pub fn release_raw(&self, bytes: u64) {
+        if let Err(raw) = self.handle.take_raw(bytes) {
+            panic!("{bytes} raw bytes released, but only {raw} are held");
+        }
+        drop(self.handle.stake(bytes, 0));
+    }
+}
+
+/// Changing a pool in use.
+impl Pool {
+    /// Changes the capacity (a child's ceiling), also below what is held: then nothing is granted until
+    /// enough has come back. `None` or `Some(0)` is unlimited.
+    pub fn resize(&self, capacity_bytes: Option<u64>) {
+        self.handle.tree.enter(|book| book.resize(self.handle.id, limit(capacity_bytes)));
+    }
+
+    /// Ends this pool and those below: who waits and who asks gets [`AcquireError::Closed`]. Permits
+    /// stay valid. Closing twice, or after [`poison`](Pool::poison), changes nothing.
+    pub fn close(&self) {
+        self.handle.tree.enter(|book| book.end(self.handle.id, End::Closed));
+    }
+
+    /// As [`close`](Pool::close), with [`AcquireError::Poisoned`] and `cause`. The first end stays.
+    pub fn poison(&self, cause: Cause) {
+        self.handle.tree.enter(|book| book.end(self.handle.id, End::Poisoned(cause)));
+    }
+
+    /// Calls `callback` whenever the bytes held cross one of `thresholds` (fractions of the capacity),
+    /// and when requests begin or cease to wait; for an owner that wants to free something in time.
+    ///
+    /// It runs on the thread that caused the change, without a lock of the pool and never on two threads
+    /// at once; changes that come meanwhile are told afterwards, by the same thread, the last one always.
+    /// It may use the pool, but must not wait for credits. A level is left 1/64 of the capacity below
+    /// its threshold. Watches stay as long as the pool.
+    pub fn on_pressure(
+        &self,
+        thresholds: &[f64],
+        callback: impl Fn(Pressure) + Send + Sync + 'static,
+    ) {
+        self.handle.tree.enter(|book| {
+            book.node_mut(self.handle.id).watches.add(thresholds, Arc::new(callback));
+            book.watch(self.handle.id);
+        });
+    }
+
+    /// Turns the ledger of holders on or off. While it is on every request takes the lock and is
+    /// listed; permits granted before are not.
+    pub fn set_ledger(&self, on: bool) {
+        self.handle.tree.inspect_mut(|book| book.node_mut(self.handle.id).ledger.set(on));
+    }
+}
+
+/// Looking.
+impl Pool {
+    /// Bytes held now, by permits, raw amounts and pools below; one atomic load.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.inner.state.lock().held
+        self.handle.held()
     }
 
-    /// The capacity; `None` is unlimited.
-    #[must_use]
-    pub fn capacity_bytes(&self) -> Option<u64> {
-        self.inner.state.lock().capacity
-    }
-
-    /// Bytes not held; `None` if the pool is unlimited, 0 when more is held than the capacity.
-    #[must_use]
-    pub fn free_bytes(&self) -> Option<u64> {
-        let state = self.inner.state.lock();
-        state.capacity.map(|c| c.saturating_sub(state.held))
-    }
-
-    /// Most bytes ever held at once.
+    /// The most bytes ever held at once, exact.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
-        self.inner.state.lock().stats.peak_bytes
+        self.handle.peak()
     }
 
-    /// Requests waiting now.
+    /// Requests that wait now, here or in pools below; one atomic load.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        self.inner.waiters.load(Ordering::Relaxed)
+        self.handle.waiting()
     }
 
-    /// Changes the capacity, also below what is held; `None` or `Some(0)` is unlimited.
-    pub fn resize(&self, capacity_bytes: Option<u64>) {
-        let mut state = self.inner.state.lock();
-        state.capacity = capacity_bytes.filter(|&c| c > 0);
-        state.serve();
+    /// The capacity (a child's ceiling); `None` is unlimited. One atomic load.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> Option<u64> {
+        capacity(self.handle.capacity())
     }
 
-    /// Ends the pool: every waiter and every later request gets [`AcquireError::Closed`].
-    pub fn close(&self) {
-        self.end(End::Closed);
+    /// What is left of this pool's own capacity; `None` if it is unlimited, 0 while more is held.
+    /// Pools above may have less.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        let held = self.held_bytes();
+        self.capacity_bytes().map(|capacity| capacity.saturating_sub(held))
     }
 
-    /// Ends the pool with a cause; the first cause (or close) stays.
-    pub fn poison(&self, cause: Cause) {
-        self.end(End::Poisoned(cause));
+    /// The part of the capacity that is held; 0 if it is unlimited, above 1 while more is held.
+    #[must_use]
+    pub fn used_fraction(&self) -> f64 {
+        let held = self.held_bytes();
+        self.capacity_bytes().map_or(0.0, |capacity| held as f64 / capacity as f64)
     }
 
-    fn end(&self, end: End) {
-        let mut state = self.inner.state.lock();
-        state.end.get_or_insert(end);
-        for (_, wake) in state.queue.values() {
-            wake.notify_one();
-        }
-    }
-
-    /// What the pool has done so far.
+    /// Counters and distribution of waiting times.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.inner.state.lock().stats.clone()
+        self.handle.tree.inspect(|book| {
+            let node = book.node(self.handle.id);
+            PoolStats {
+                acquisitions: node.account.grants(),
+                waits: node.waits.waits,
+                waits_refused: node.waits.refused,
+                wait_total: node.waits.total,
+                wait_max: node.waits.max,
+                wait_times: node.waits.times.clone(),
+                peak_bytes: node.account.peak(),
+                held_bytes: node.held(),
+                raw_bytes: node.account.raw(),
+                capacity_bytes: capacity(node.capacity()),
+                waiters: node.account.waiting(),
+            }
+        })
     }
 
-    /// Checks that what was issued equals what is held and free.
-    pub fn check_conservation(&self) {
-        let state = self.inner.state.lock();
-        assert!(state.held <= state.stats.peak_bytes, "more held than ever granted");
-    }
-
-    /// Returns an amount that [`Permit::forget`] took out of a permit's care.
-    ///
-    /// # Panics
-    /// If more is returned than is held: the caller's account is wrong.
-    pub fn release_raw(&self, bytes: u64) {
-        let mut state = self.inner.state.lock();
-        state.held = match state.held.checked_sub(bytes) {
-            Some(held) => held,
-            None => panic!("{bytes} bytes released, but only {} are held", state.held),
-        };
-        state.serve();
-    }
-}
-
-/// Bytes held in a [`Pool`]; they go back when the permit is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    pool: Pool,
-    bytes: u64,
-}
-
-impl Permit {
-    /// Bytes this permit holds.
+    /// The permits held, the largest first; empty unless the [ledger](Pool::set_ledger) is on.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    pub fn holders(&self) -> Vec<Holder> {
+        self.handle.tree.inspect(|book| book.node(self.handle.id).ledger.holders())
     }
 
-    /// Takes `bytes` out into a permit of their own; `None` if fewer are held.
-    pub fn split(&mut self, bytes: u64) -> Option<Permit> {
-        self.bytes = self.bytes.checked_sub(bytes)?;
-        Some(Permit { pool: self.pool.clone(), bytes })
+    /// The requests that wait here and in pools below, in order of arrival, and what they wait for.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.handle.tree.inspect(|book| book.waiting_below(self.handle.id))
     }
 
-    /// Takes the bytes of `other` into this permit.
+    /// The pools that draw from this one directly, in order of their making.
+    #[must_use]
+    pub fn children(&self) -> Vec<ChildUse> {
+        self.handle.tree.inspect(|book| {
+            let children = &book.node(self.handle.id).children;
+            children.iter().map(|&id| ChildUse::of(book.node(id))).collect()
+        })
+    }
+
+    /// Bytes that waiting requests lack and an elastic holder in this pool is asked for; 0 when nobody
+    /// waits. A cache whose entries were pinned when it was asked looks here when they become free.
+    #[must_use]
+    pub fn wanted_bytes(&self) -> u64 {
+        self.handle.tree.inspect(|book| book.wanted(self.handle.id))
+    }
+
+    /// Checks the account of the whole tree: what was issued is held or free, children and parents
+    /// agree, nobody waits who would fit. Exact also while the pool is in use. The independent sum of
+    /// grants and returns is compared in builds with debug assertions only.
     ///
     /// # Panics
-    /// If the permits are of different pools.
-    pub fn merge(&mut self, mut other: Permit) {
-        assert!(
-            Arc::ptr_eq(&self.pool.inner, &other.pool.inner),
-            "permits of different pools cannot be merged"
-        );
-        self.bytes += std::mem::take(&mut other.bytes);
+    /// If the account is wrong, naming the pool.
+    pub fn check_conservation(&self) {
+        self.handle.tree.inspect(Book::audit_books);
     }
 
-    /// Gives back all but `to_bytes`; no effect if no more than that is held.
-    pub fn shrink(&mut self, to_bytes: u64) {
-        let surplus = self.bytes.saturating_sub(to_bytes);
-        drop(self.split(surplus));
-    }
-
-    /// Keeps the bytes held without a permit; return them by [`Pool::release_raw`].
-    #[must_use = "the amount is what has to be released later"]
-    pub fn forget(mut self) -> u64 {
-        std::mem::take(&mut self.bytes)
+    /// Checks that nothing is held; for the end of a test or of a service.
+    ///
+    /// # Panics
+    /// If bytes are held, naming who holds them if the [ledger](Pool::set_ledger) was on.
+    #[track_caller]
+    pub fn assert_all_returned(&self) {
+        let (held, raw) = (self.held_bytes(), self.handle.raw());
+        if held == 0 {
+            return;
+        }
+        let mut report = String::new();
+        for Holder { bytes, since, location, label, thread } in self.holders() {
+            let label = label.unwrap_or("a permit");
+            let thread = thread.as_deref().unwrap_or("unnamed");
+            let age = since.elapsed();
+            report += &format!(
+                "\n  {bytes} bytes by {label} from {location}, thread {thread}, for {age:?}"
+            );
+        }
+        for child in self.children().iter().filter(|child| child.held_bytes > 0) {
+            report += &format!("\n  {} bytes by the pool {:?}", child.held_bytes, child.name);
+        }
+        panic!("{held} bytes are still held, {raw} of them raw:{report}");
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.pool.release_raw(self.bytes);
+/// A request that has not been made yet; see [`Pool::request`].
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is acquired"]
+pub struct Request<'a> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) bytes: u64,
+    pub(crate) site: Site,
+}
+
+impl Request<'_> {
+    /// Names the purpose, for [`Pool::holders`] and [`Pool::waiting`].
+    pub fn label(mut self, label: &'static str) -> Self {
+        self.site.label = Some(label);
+        self
+    }
+
+    /// As [`Pool::acquire`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn acquire(self) -> Result<Permit, AcquireError> {
+        self.run(|| Patience::Forever)
+    }
+
+    /// As [`Pool::try_acquire`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn try_acquire(self) -> Result<Permit, TryAcquireError> {
+        self.run(|| Patience::None).map_err(TryAcquireError::from)
+    }
+
+    /// As [`Pool::acquire_timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(not(loom))]
+    pub fn acquire_timeout(self, timeout: Duration) -> Result<Permit, AcquireError> {
+        // A time too long to be reckoned with is for ever.
+        self.run(|| {
+            let deadline = Instant::now().checked_add(timeout);
+            deadline.map_or(Patience::Forever, |deadline| Patience::Until(Deadline(deadline)))
+        })
+    }
+
+    /// As [`Pool::acquire_deadline`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(not(loom))]
+    pub fn acquire_deadline(self, deadline: Instant) -> Result<Permit, AcquireError> {
+        self.run(|| Patience::Until(Deadline(deadline)))
+    }
+
+    /// loom has no time: waits for ever.
+    #[cfg(loom)]
+    pub fn acquire_timeout(self, _timeout: Duration) -> Result<Permit, AcquireError> {
+        self.acquire()
+    }
+
+    /// loom has no time: waits for ever.
+    #[cfg(loom)]
+    pub fn acquire_deadline(self, _deadline: Instant) -> Result<Permit, AcquireError> {
+        self.acquire()
+    }
+
+    /// Waits until another thread lets `deadline` pass.
+    #[cfg(loom)]
+    pub fn acquire_until(self, deadline: &Deadline) -> Result<Permit, AcquireError> {
+        self.run(|| Patience::Until(deadline.clone()))
+    }
+
+    #[inline]
+    fn run(self, patience: impl FnOnce() -> Patience) -> Result<Permit, AcquireError> {
+        match self.grant_fast() {
+            Some(permit) => Ok(permit),
+            None => self.run_slow(&patience()),
         }
     }
+
+    /// Grants without the lock, if that is possible.
+    #[inline]
+    pub(crate) fn grant_fast(&self) -> Option<Permit> {
+        let handle = &self.pool.handle;
+        (self.bytes > 0 && handle.audit.grant_fast(handle, self.bytes))
+            .then(|| Permit::new(handle.stake(self.bytes, 0)))
+    }
+
+    #[cold]
+    fn run_slow(self, patience: &Patience) -> Result<Permit, AcquireError> {
+        let may_wait = !matches!(patience, Patience::None);
+        // Elastic holders are asked before anybody waits.
+        if !may_wait || self.pool.handle.tree.has_elastic() {
+            let tried = self.run_trial_and_plead();
+            if !(may_wait && matches!(tried, Err(AcquireError::TimedOut))) {
+                return tried;
+            }
+        }
+        match self.ask(|_| Some(Waiter::thread()))? {
+            Asking::Granted(permit) => Ok(permit),
+            Asking::Pending(pending) => pending.wait(patience).map(Permit::new),
+        }
+    }
+
+    /// Asks without waiting, and once more if elastic holders could be asked to give back.
+    pub(crate) fn run_trial_and_plead(&self) -> Result<Permit, AcquireError> {
+        match self.run_trial() {
+            Err(AcquireError::TimedOut)
+                if wait::plead(&self.pool.handle, self.bytes, false, || true) =>
+            {
+                self.run_trial()
+            }
+            result => result,
+        }
+    }
+
+    /// Asks once, without waiting.
+    fn run_trial(&self) -> Result<Permit, AcquireError> {
+        // In a tree others may wait for something else: whether this one's turn is now, the queue knows.
+        match self.ask(|book| (book.waiting > 0 && !book.is_flat()).then(Waiter::trial))? {
+            Asking::Granted(permit) => Ok(permit),
+            Asking::Pending(pending) => pending.wait(&Patience::None).map(Permit::new),
+        }
+    }
+
+    /// Asks under the lock, and queues with the waiter that `waiter` makes, if any.
+    pub(crate) fn ask(
+        &self,
+        waiter: impl FnOnce(&Book) -> Option<Arc<Waiter>>,
+    ) -> Result<Asking, AcquireError> {
+        let Request { pool: Pool { handle }, bytes, site } = self;
+        let bytes = *bytes;
+        let mut queued = None;
+        let asked = handle.tree.enter(|book| {
+            book.ask(handle.id, bytes, site, |book| {
+                queued = waiter(book);
+                queued.clone()
+            })
+        });
+        match (asked, queued) {
+            (Asked::Granted(entry), _) => {
+                Ok(Asking::Granted(Permit::new(handle.stake(bytes, entry))))
+            }
+            (Asked::Waits(ticket), Some(waiter)) => {
+                Ok(Asking::Pending(Pending::new(handle.clone(), ticket, bytes, waiter)))
+            }
+            (Asked::Refused(error), _) => Err(error),
+            (Asked::Waits(_), None) => unreachable!("only a request with a waiter is queued"),
+        }
+    }
+}
+
+/// A request that was not refused at once.
+pub(crate) enum Asking {
+    Granted(Permit),
+    Pending(Pending),
+}
+
+impl PartialEq for Pool {
+    /// Whether both are handles of the same account.
+    fn eq(&self, other: &Pool) -> bool {
+        self.handle.same(&other.handle)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("held_bytes", &self.held_bytes())
+            .field("capacity_bytes", &self.capacity_bytes())
+            .field("waiters", &self.waiters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a capacity given from outside means inside.
+fn limit(capacity_bytes: Option<u64>) -> u64 {
+    capacity_bytes.filter(|&bytes| bytes > 0).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES))
+}
+
+/// What a capacity inside means outside.
+pub(crate) fn capacity(limit: u64) -> Option<u64> {
+    (limit < MAX_BYTES).then_some(limit)
 }

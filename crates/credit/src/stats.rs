@@ -1,0 +1,113 @@
+//! What a pool counts: grants, waits and how long they took.
+
+use std::time::Duration;
+
+/// What a pool has done since it was made, and how it stands; one consistent look.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Requests granted, those of pools below included.
+    pub acquisitions: u64,
+    /// Requests of this pool that had to wait and have stopped waiting, granted or not.
+    pub waits: u64,
+    /// Those of `waits` that ended without a grant: closed, poisoned, timed out or dropped.
+    pub waits_refused: u64,
+    /// Time spent in `waits`, summed over requests.
+    pub wait_total: Duration,
+    /// The longest of `waits`.
+    pub wait_max: Duration,
+    /// How `waits` are distributed.
+    pub wait_times: WaitTimes,
+    /// Most bytes ever held at once.
+    pub peak_bytes: u64,
+    /// Bytes held now, by permits, raw amounts, and pools below.
+    pub held_bytes: u64,
+    /// Those of `held_bytes` that [`Permit::forget`](crate::Permit::forget) took out of a permit.
+    pub raw_bytes: u64,
+    /// The capacity; `None` is unlimited.
+    pub capacity_bytes: Option<u64>,
+    /// Requests that wait now, here or in pools below.
+    pub waiters: usize,
+}
+
+/// The distribution of waiting times, in powers of two of a microsecond.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaitTimes {
+    /// Bucket 0 counts waits below 1 µs, bucket i those in [2^(i-1), 2^i) µs, the last all above too.
+    buckets: [u64; WaitTimes::BUCKETS],
+}
+
+impl WaitTimes {
+    /// Number of buckets; the last begins at 2^30 µs, some 18 minutes.
+    pub const BUCKETS: usize = 32;
+
+    /// Waits per bucket: 0 holds those below 1 µs, i those from 2^(i-1) (inclusive) to 2^i µs (exclusive).
+    #[must_use]
+    pub fn buckets(&self) -> &[u64; WaitTimes::BUCKETS] {
+        &self.buckets
+    }
+
+    /// An upper bound, less than twice too high, of the time within which a `fraction` (0 to 1) of the
+    /// waits ended; `None` without waits.
+    #[must_use]
+    pub fn quantile(&self, fraction: f64) -> Option<Duration> {
+        let total: u64 = self.buckets.iter().sum();
+        let rank = ((total as f64 * fraction).ceil() as u64).clamp(1, total.max(1));
+        let mut seen = 0;
+        self.buckets.iter().enumerate().find_map(|(bucket, &count)| {
+            seen += count;
+            (count > 0 && seen >= rank).then(|| Duration::from_micros(1 << bucket))
+        })
+    }
+
+    fn record(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (u64::BITS - micros.leading_zeros()) as usize;
+        self.buckets[bucket.min(WaitTimes::BUCKETS - 1)] += 1;
+    }
+}
+
+/// The part of [`PoolStats`] that is kept under the lock.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WaitStats {
+    pub(crate) waits: u64,
+    pub(crate) refused: u64,
+    pub(crate) total: Duration,
+    pub(crate) max: Duration,
+    pub(crate) times: WaitTimes,
+}
+
+impl WaitStats {
+    /// Counts a wait that ended with a grant.
+    pub(crate) fn record(&mut self, time: Duration) {
+        self.waits += 1;
+        self.total += time;
+        self.max = self.max.max(time);
+        self.times.record(time);
+    }
+
+    /// Counts a wait that ended without one.
+    pub(crate) fn record_refused(&mut self, time: Duration) {
+        self.refused += 1;
+        self.record(time);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_fall_into_their_bucket_and_quantiles_bound_them() {
+        let mut times = WaitTimes::default();
+        assert_eq!(times.quantile(0.5), None);
+        for micros in [0, 1, 3, 3, 1000, u64::MAX / 1000] {
+            times.record(Duration::from_micros(micros));
+        }
+        assert_eq!(times.buckets()[..4], [1, 1, 2, 0]);
+        assert_eq!((times.buckets()[10], times.buckets()[WaitTimes::BUCKETS - 1]), (1, 1));
+        assert_eq!(times.quantile(0.0), Some(Duration::from_micros(1)));
+        assert_eq!(times.quantile(0.5), Some(Duration::from_micros(4)));
+        assert_eq!(times.quantile(0.8), Some(Duration::from_micros(1024)));
+    }
+}
