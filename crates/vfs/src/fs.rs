@@ -60,7 +60,7 @@ pub trait FileLock: Send + Sync + Debug {
 /// Durability: [`create`](Fs::create), [`lock`](Fs::lock), [`rename`](Fs::rename) and
 /// [`remove`](Fs::remove) take effect at once for every reader, but survive a power cut only after
 /// [`sync_dir`](Fs::sync_dir) of the directory, and syncing a file does not replace that. Until
-/// then any subset of them may survive.
+/// then any of them may survive, those of one name in order.
 pub trait Fs: Send + Sync + Debug {
     /// Creates an empty file, open for reading and writing.
     ///

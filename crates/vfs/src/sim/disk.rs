@@ -248,7 +248,7 @@ impl Disk {
         if self.names.is_dir(ino) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        self.names.unlink(dir, name, ino);
+        self.names.unlink(dir, name);
         self.lose_name(ino)
     }
 

@@ -4,10 +4,10 @@
 //! key of both, and never goes away. There are no hard links, but for a file that a crash
 //! has left under both names of a rename from one directory to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::crash::{Choice, Chooser};
 
@@ -25,7 +25,7 @@ pub(super) struct Names {
     pending: Vec<Change>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Change {
     Link {
         dir: Ino,
@@ -35,7 +35,6 @@ enum Change {
     Unlink {
         dir: Ino,
         name: String,
-        ino: Ino,
     },
     /// Within one directory, where it is atomic.
     Rename {
@@ -55,33 +54,34 @@ impl Change {
         }
     }
 
-    fn ino(&self) -> Ino {
+    /// The file or directory that gets a name.
+    fn named(&self) -> Option<Ino> {
         match self {
-            Change::Link { ino, .. } | Change::Unlink { ino, .. } | Change::Rename { ino, .. } => {
-                *ino
-            }
+            Change::Link { ino, .. } | Change::Rename { ino, .. } => Some(*ino),
+            Change::Unlink { .. } => None,
         }
     }
 
-    /// Applies to a tree in which changes before this one may be missing.
+    /// The names that it changes, with their directory.
+    fn names(&self) -> impl Iterator<Item = (Ino, &str)> {
+        let (first, second) = match self {
+            Change::Link { name, .. } | Change::Unlink { name, .. } => (name, None),
+            Change::Rename { from, to, .. } => (from, Some(to)),
+        };
+        [Some(first), second].into_iter().flatten().map(|name| (self.dir(), name.as_str()))
+    }
+
     fn apply(&self, tree: &mut Tree) {
         let names = tree.entry(self.dir()).or_default();
         match self {
             Change::Link { name, ino, .. } => {
                 names.insert(name.clone(), *ino);
             }
-            Change::Unlink { name, ino, .. } => {
-                if names.get(name) == Some(ino) {
-                    names.remove(name);
-                }
+            Change::Unlink { name, .. } => {
+                names.remove(name);
             }
             Change::Rename { from, to, ino, .. } => {
-                if names.get(from) == Some(ino) {
-                    names.remove(from);
-                } else {
-                    // An earlier rename is missing: the file must not end up under both names.
-                    names.retain(|_, entry| entry != ino);
-                }
+                names.remove(from);
                 names.insert(to.clone(), *ino);
             }
         }
@@ -156,8 +156,8 @@ impl Names {
         self.link(dir, name, ino);
     }
 
-    pub(super) fn unlink(&mut self, dir: Ino, name: String, ino: Ino) {
-        self.change(Change::Unlink { dir, name, ino });
+    pub(super) fn unlink(&mut self, dir: Ino, name: String) {
+        self.change(Change::Unlink { dir, name });
     }
 
     pub(super) fn rename(&mut self, from: (Ino, String), to: (Ino, String), ino: Ino) {
@@ -166,7 +166,7 @@ impl Names {
         } else {
             // Two directories, two syncs: each half survives for itself.
             self.link(to.0, to.1, ino);
-            self.unlink(from.0, from.1, ino);
+            self.unlink(from.0, from.1);
         }
     }
 
@@ -184,22 +184,35 @@ impl Names {
     /// Whether a crash can still bring the file back.
     pub(super) fn may_survive(&self, ino: Ino) -> bool {
         self.durable.values().any(|dir| dir.values().any(|entry| *entry == ino))
-            || self.pending.iter().any(|change| change.ino() == ino)
+            || self.pending.iter().any(|change| change.named() == Some(ino))
+    }
+
+    /// The pending changes that survive a crash, in order. Those of one name survive in order: a
+    /// change needs all earlier ones of the names that it changes, or it would overwrite what is
+    /// still there. Those of different names are independent.
+    fn survivors(&self, choice: Choice, chooser: &mut Chooser) -> Vec<&Change> {
+        if choice != Choice::Each {
+            let count = chooser.survivors(choice, self.pending.len());
+            return self.pending.iter().take(count).collect();
+        }
+        let mut needed = BTreeSet::new();
+        let mut survivors = Vec::new();
+        for change in self.pending.iter().rev() {
+            if chooser.coin() || change.names().any(|name| needed.contains(&name)) {
+                needed.extend(change.names());
+                survivors.push(change);
+            }
+        }
+        survivors.reverse();
+        survivors
     }
 
     /// The directories that a crash leaves, and the files that are in them.
     pub(super) fn crash(&self, chooser: &mut Chooser) -> (Names, Vec<Ino>) {
         let choice = chooser.choice();
         let mut tree = self.durable.clone();
-        match choice {
-            Choice::Each => {
-                let survivors = self.pending.iter().filter(|_| chooser.coin());
-                survivors.for_each(|change| change.apply(&mut tree));
-            }
-            _ => {
-                let survivors = chooser.survivors(choice, self.pending.len());
-                self.pending[..survivors].iter().for_each(|change| change.apply(&mut tree));
-            }
+        for change in self.survivors(choice, chooser) {
+            change.apply(&mut tree);
         }
 
         let mut reached = Tree::new();
@@ -216,9 +229,9 @@ impl Names {
     }
 
     /// Every file with its path, by path.
-    pub(super) fn files(&self) -> Vec<(std::path::PathBuf, Ino)> {
+    pub(super) fn files(&self) -> Vec<(PathBuf, Ino)> {
         let mut files = Vec::new();
-        let mut dirs = vec![(std::path::PathBuf::from("/"), ROOT)];
+        let mut dirs = vec![(PathBuf::from("/"), ROOT)];
         while let Some((path, dir)) = dirs.pop() {
             for (name, ino) in self.current.get(&dir).into_iter().flatten() {
                 let path = path.join(name);

@@ -61,6 +61,47 @@ fn a_removal_needs_the_directorys_sync() {
 }
 
 #[test]
+fn a_directorys_sync_covers_no_other() {
+    let fs = disk();
+    fs.create_dir_all(&path("below")).unwrap();
+    fs.create(&path("a")).unwrap();
+    fs.create(&path("below/b")).unwrap();
+    fs.sync_dir(&path("below")).unwrap();
+    assert_eq!(outcomes(&fs, "a"), set(&[None, Some(b"")]));
+    assert_eq!(outcomes(&fs, "below/b"), set(&[Some(b"")]));
+}
+
+#[test]
+fn a_file_that_came_and_went_may_come_back() {
+    let fs = disk();
+    fs.create(&path("a")).unwrap().write_all_at(b"x", 0).unwrap();
+    fs.remove(&path("a")).unwrap();
+    assert_eq!(outcomes(&fs, "a"), set(&[None, Some(b""), Some(b"x"), Some(b"\0")]));
+    for seed in SEEDS {
+        let after = fs.crash_clone(seed);
+        for entry in after.list(Path::new("/db")).unwrap() {
+            after.open(&path(&entry.name), Access::Read).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_synced_file_is_not_lost_by_what_happens_to_its_old_name() {
+    let fs = disk();
+    let file = fs.create(&path("a")).unwrap();
+    file.write_all_at(b"one", 0).unwrap();
+    file.sync_all().unwrap();
+    fs.sync_dir(Path::new("/db")).unwrap();
+    fs.rename(&path("a"), &path("b")).unwrap();
+    fs.create(&path("a")).unwrap();
+    fs.remove(&path("a")).unwrap();
+    for seed in SEEDS {
+        let files = fs.crash_clone(seed).files();
+        assert!(files.iter().any(|(_, bytes)| bytes == b"one"), "seed {seed}: {files:?}");
+    }
+}
+
+#[test]
 fn a_rename_within_a_directory_is_atomic() {
     let fs = disk();
     for (name, bytes) in [("CURRENT", b"old"), ("tmp", b"new")] {
@@ -117,7 +158,9 @@ fn a_rename_between_directories_needs_the_new_one_synced_first() {
         // Both names may be there, and removing one leaves the other.
         if after.exists(&path("a")).unwrap() {
             after.remove(&path("a")).unwrap();
-            assert!(content(&after, "archive/b").is_some());
+            after.sync_dir(Path::new("/db")).unwrap();
+            assert_eq!(content(&after, "archive/b").as_deref(), Some(b"content".as_slice()));
+            assert_eq!(after.used_bytes(), 4096);
         }
     }
     fs.sync_dir(Path::new("/db")).unwrap();
@@ -166,6 +209,13 @@ fn many_unsynced_changes_of_a_page_are_bounded_and_keep_their_ends() {
     assert!(outcomes.contains(&Some(0u32.to_le_bytes().to_vec())));
     assert!(outcomes.contains(&Some(9_999u32.to_le_bytes().to_vec())));
     assert!(outcomes.len() > 10);
+
+    let file = fs.create(&path("b")).unwrap();
+    for at in 0..1000 {
+        file.write_all_at(b"x", at).unwrap();
+    }
+    let everything = CrashOptions { survival: Survival::Everything, ..options(0) };
+    assert_eq!(content(&fs.crash_with(everything), "b").unwrap(), [b'x'; 1000]);
 }
 
 #[test]
