@@ -87,17 +87,26 @@ fn a_file_that_came_and_went_may_come_back() {
 
 #[test]
 fn a_synced_file_is_not_lost_by_what_happens_to_its_old_name() {
-    let fs = disk();
-    let file = fs.create(&path("a")).unwrap();
-    file.write_all_at(b"one", 0).unwrap();
-    file.sync_all().unwrap();
-    fs.sync_dir(Path::new("/db")).unwrap();
-    fs.rename(&path("a"), &path("b")).unwrap();
-    fs.create(&path("a")).unwrap();
-    fs.remove(&path("a")).unwrap();
-    for seed in SEEDS {
-        let files = fs.crash_clone(seed).files();
-        assert!(files.iter().any(|(_, bytes)| bytes == b"one"), "seed {seed}: {files:?}");
+    let create_and_remove = |fs: &SimFs| {
+        fs.create(&path("a")).unwrap();
+        fs.remove(&path("a")).unwrap();
+    };
+    let rename_over = |fs: &SimFs| {
+        fs.create(&path("tmp")).unwrap();
+        fs.rename(&path("tmp"), &path("a")).unwrap();
+    };
+    for reuse_name in [&create_and_remove as &dyn Fn(&SimFs), &rename_over] {
+        let fs = disk();
+        let file = fs.create(&path("a")).unwrap();
+        file.write_all_at(b"one", 0).unwrap();
+        file.sync_all().unwrap();
+        fs.sync_dir(Path::new("/db")).unwrap();
+        fs.rename(&path("a"), &path("b")).unwrap();
+        reuse_name(&fs);
+        for seed in SEEDS {
+            let files = fs.crash_clone(seed).files();
+            assert!(files.iter().any(|(_, bytes)| bytes == b"one"), "seed {seed}: {files:?}");
+        }
     }
 }
 
