@@ -250,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn in_sequential_order_a_delete_takes_a_key_that_was_written() {
+        let shape = Shape { threads: 1, ..shape(Distribution::Sequential) };
+        let part = Part::new(shape, 0);
+        let actions: Vec<_> = (0..part.count).map(|index| part.operation(index)).collect();
+        let puts = actions.iter().filter(|(_, action)| *action == Action::Put).count();
+        let kept = check_source(&mut Synthetic::new(shape).expect("shape"));
+        assert!(kept < puts * 9 / 10, "{kept} of {puts}");
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_load_and_another_another() {
         let values = |seed| {
             let shape = Shape { seed, ..shape(Distribution::Random) };

@@ -224,6 +224,7 @@ mod tests {
         assert_eq!(code(r#"f("\"x", y)"#), r#"f("   ", y)"#);
         assert_eq!(code("g('\"', '\\'', 'é', &'a str)"), "g(' ', '  ', '  ', &'a str)");
         assert_eq!(code("r#\"std \" fs\"# + br\"x\" + bar"), "r#\"        \"# + br\" \" + bar");
+        assert_eq!(code("'\\u{7d}'"), "'      '");
         assert_eq!(code("\"unclosed"), "\"        ");
         assert_eq!(code("/* unclosed"), "           ");
     }

@@ -108,6 +108,7 @@ fn unsafe_needs_a_safety_comment() {
 #[test]
 fn a_crate_without_unsafe_forbids_it() {
     assert_eq!(lines(forbids_unsafe, "crates/none/src/lib.rs", "//! x"), [1]);
+    assert_eq!(lines(forbids_unsafe, "crates/none/src/lib.rs", "#![deny(unsafe_code)]"), [1]);
     assert_eq!(lines(forbids_unsafe, "crates/none/src/main.rs", "// #![forbid(unsafe_code)]"), [1]);
     let forbidding = "//! x\n#![forbid(unsafe_code)]";
     assert!(lines(forbids_unsafe, "crates/none/src/lib.rs", forbidding).is_empty());
