@@ -46,7 +46,9 @@ pub enum Error {
         found: String,
     },
     /// `CURRENT` names a manifest that is not there.
-    #[error("{path}, the manifest that CURRENT names, is missing: restore the whole directory from a backup")]
+    #[error(
+        "{path}, the manifest that CURRENT names, is missing: restore the whole directory from a backup"
+    )]
     ManifestMissing {
         /// The path of the manifest.
         path: PathBuf,
@@ -66,7 +68,9 @@ pub enum Error {
     },
     /// The manifest is damaged at a place that was written and synced: no edit behind it can be used, nor any state
     /// before it.
-    #[error("{path} is damaged at offset {offset}: expected {expected}, found: {found}; restore it from a backup")]
+    #[error(
+        "{path} is damaged at offset {offset}: expected {expected}, found: {found}; restore it from a backup"
+    )]
     Damaged {
         /// The path of the manifest.
         path: PathBuf,
@@ -78,7 +82,9 @@ pub enum Error {
         found: String,
     },
     /// A record of the manifest is whole but is not an edit that this program understands.
-    #[error("the record at offset {offset} of {path} is not a version edit that this program reads")]
+    #[error(
+        "the record at offset {offset} of {path} is not a version edit that this program reads"
+    )]
     Edit {
         /// The path of the manifest.
         path: PathBuf,
@@ -88,7 +94,9 @@ pub enum Error {
         source: DecodeError,
     },
     /// An edit of the manifest does not fit what stands before it.
-    #[error("the edit at offset {offset} of {path} does not fit those before it; restore it from a backup")]
+    #[error(
+        "the edit at offset {offset} of {path} does not fit those before it; restore it from a backup"
+    )]
     Misfit {
         /// The path of the manifest.
         path: PathBuf,

@@ -67,7 +67,9 @@ impl<H> Family<H> {
         for level in &self.levels.levels {
             let tables: Result<Vec<_>, E> = level
                 .iter()
-                .map(|table| Ok(Arc::new(TableFile { meta: table.meta.clone(), handle: make(table)? })))
+                .map(|table| {
+                    Ok(Arc::new(TableFile { meta: table.meta.clone(), handle: make(table)? }))
+                })
                 .collect();
             levels.push(Arc::new(tables?));
         }
@@ -155,7 +157,10 @@ impl<H> FamilyLevels<H> {
 
     /// The tables in which `user_key` can be, those with the newest versions first: any number of level 0, at most one
     /// of each deeper level. Allocates nothing.
-    pub fn tables_for<'a>(&'a self, user_key: &'a [u8]) -> impl Iterator<Item = &'a SharedTable<H>> {
+    pub fn tables_for<'a>(
+        &'a self,
+        user_key: &'a [u8],
+    ) -> impl Iterator<Item = &'a SharedTable<H>> {
         (0..self.levels.len()).flat_map(move |level| self.overlapping(level, user_key, user_key))
     }
 

@@ -171,12 +171,8 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path, number: FileNumber) -> Result<Conten
         _ => Error::File(error),
     })?;
     let reader = RecordReader::new(salt(number), 0, |at, buf: &mut [u8]| file.read_at(buf, at));
-    let mut replay = Replay {
-        path: &path,
-        reader,
-        state: State::nothing(),
-        index: TableIndex::default(),
-    };
+    let mut replay =
+        Replay { path: &path, reader, state: State::nothing(), index: TableIndex::default() };
     let records = replay.header(number)?;
     replay.snapshot(records)?;
     let mut edits = 0;

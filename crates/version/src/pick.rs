@@ -19,77 +19,18 @@ use std::sync::Arc;
 
 use base::FileNumber;
 
-use crate::edit::LEVELS_MAX;
 use crate::levels::{FamilyLevels, SharedTable};
 use crate::table::TableMeta;
 
 mod debt;
+mod options;
 mod targets;
 #[cfg(test)]
 mod tests;
 
 pub use debt::{DebtLimits, Progress, debt_score, pending_compaction_bytes};
+pub use options::{CompactionOptions, OptionError};
 pub use targets::{Targets, targets};
-
-/// How large levels may get before they are compacted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompactionOptions {
-    /// Level 0 is compacted when it has this many tables; at least 1. Default 4.
-    pub level0_file_num_compaction_trigger: u32,
-    /// The greatest target of the base level, in bytes, and the size from which on level 0 is compacted, however few
-    /// tables it has; at least 1. Default 256 MiB.
-    pub level_base_bytes: u64,
-    /// How many times larger each level's target is than the one above it; at least 2. Default 10.
-    pub level_multiplier: u32,
-    /// How many levels there are, level 0 included; 2 to 16. Default 7. Levels beyond that hold what they held.
-    pub levels: u32,
-}
-
-impl Default for CompactionOptions {
-    fn default() -> Self {
-        Self {
-            level0_file_num_compaction_trigger: 4,
-            level_base_bytes: 256 << 20,
-            level_multiplier: 10,
-            levels: 7,
-        }
-    }
-}
-
-/// An option outside its bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{option} is {found}, it has to be {bounds}")]
-pub struct OptionError {
-    /// The option's name.
-    pub option: &'static str,
-    /// Its value.
-    pub found: u64,
-    /// The values that it can have.
-    pub bounds: &'static str,
-}
-
-impl CompactionOptions {
-    /// Whether each option is within its bounds.
-    ///
-    /// # Errors
-    /// The first one that is not.
-    pub fn validate(&self) -> Result<(), OptionError> {
-        let refuse = |option, found, bounds| Err(OptionError { option, found, bounds });
-        if self.level0_file_num_compaction_trigger == 0 {
-            return refuse("level0_file_num_compaction_trigger", 0, "at least 1");
-        }
-        if self.level_base_bytes == 0 {
-            return refuse("level_base_bytes", 0, "at least 1");
-        }
-        if self.level_multiplier < 2 {
-            return refuse("level_multiplier", self.level_multiplier.into(), "at least 2");
-        }
-        if !(2..=LEVELS_MAX).contains(&self.levels) {
-            return refuse("levels", self.levels.into(), "from 2 to 16");
-        }
-        Ok(())
-    }
-}
 
 /// Why a compaction was picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,9 +144,7 @@ impl<'a> Range<'a> {
             let (first, last) = (&*table.smallest.user_key, &*table.largest.user_key);
             Some(match range {
                 None => Self { first, last },
-                Some(range) => {
-                    Self { first: range.first.min(first), last: range.last.max(last) }
-                }
+                Some(range) => Self { first: range.first.min(first), last: range.last.max(last) },
             })
         })
     }
@@ -228,7 +167,7 @@ pub fn pick_compaction<H>(
     // Stable: of equal scores the upper level goes first.
     scores.sort_by(|a, b| b.1.total_cmp(&a.1));
     scores.into_iter().find_map(|(level, score, reason)| {
-        let picked = if level == 0 { picker.from_level0() } else { picker.from_level(level) };
+        let picked = if level == 0 { picker.pick_level0() } else { picker.pick_level(level) };
         picked.map(|(inputs, output_level)| {
             let is_trivial_move = inputs[0].len() == 1 && inputs[1].is_empty();
             picker.compaction(level, output_level, inputs, reason, score, is_trivial_move)
@@ -250,7 +189,7 @@ pub fn pick_range<H>(
 ) -> Option<Compaction<H>> {
     let picker = Picker::new(levels, options, claims);
     let output_level = if level == 0 { picker.targets.base_level } else { level + 1 };
-    if output_level >= LEVELS_MAX as usize {
+    if output_level > picker.targets.deepest() {
         return None;
     }
     let chosen = levels.overlapping(level, first, last);
@@ -290,7 +229,8 @@ impl<'a, H> Picker<'a, H> {
 
     /// Each level's score and what it counts, by what is not being compacted already.
     fn scores(&self) -> Vec<(usize, f64, CompactionReason)> {
-        let free = |level: usize| self.levels.level(level).iter().filter(|table| self.is_free(table));
+        let free =
+            |level: usize| self.levels.level(level).iter().filter(|table| self.is_free(table));
         let free_bytes = |level| free(level).map(|table| table.meta.file_bytes).sum::<u64>() as f64;
         let trigger = f64::from(self.options.level0_file_num_compaction_trigger);
         let by_tables = free(0).count() as f64 / trigger;
@@ -300,7 +240,7 @@ impl<'a, H> Picker<'a, H> {
         } else {
             (0, by_bytes, CompactionReason::Level0Bytes)
         }];
-        for level in 1..self.targets.deepest() {
+        for level in self.targets.base_level..self.targets.deepest() {
             let score = free_bytes(level) / self.targets.bytes[level] as f64;
             scores.push((level, score, CompactionReason::LevelBytes));
         }
@@ -308,7 +248,7 @@ impl<'a, H> Picker<'a, H> {
     }
 
     /// The oldest tables of level 0 that are free together with all they overlap, and their output level.
-    fn from_level0(&self) -> Option<(Inputs<H>, usize)> {
+    fn pick_level0(&self) -> Option<(Inputs<H>, usize)> {
         let output_level = self.targets.base_level;
         let oldest_first = self.levels.level(0).iter().rev();
         oldest_first
@@ -332,7 +272,7 @@ impl<'a, H> Picker<'a, H> {
     }
 
     /// The free table of a level that has the least to be merged with in the next one, by its own size.
-    fn from_level(&self, level: usize) -> Option<(Inputs<H>, usize)> {
+    fn pick_level(&self, level: usize) -> Option<(Inputs<H>, usize)> {
         let output_level = level + 1;
         let mut best: Option<(f64, Inputs<H>)> = None;
         for table in self.levels.level(level).iter().filter(|table| self.is_free(table)) {

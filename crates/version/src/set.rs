@@ -18,17 +18,23 @@ use std::path::{Path, PathBuf};
 use base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use base::sync::{Arc, ArcCell, Mutex};
 use base::{FamilyId, FileNumber, SegmentNumber, SeqNo};
-use vfs::{DirEntry, ErrorKind, Fs};
+use vfs::Fs;
 
 use crate::edit::VersionEdit;
 use crate::error::{ApplyError, Error};
-use crate::files::{FIRST_MANIFEST, FileName, LiveFiles, Presence, presence};
+use crate::files::{FIRST_MANIFEST, LiveFiles};
 use crate::levels::Family;
-use crate::manifest::{self, LiveManifest, Tail};
+use crate::manifest::{LiveManifest, Tail};
 use crate::pointer::{self, PointError};
 use crate::state::{EditError, State, TableIndex};
 use crate::table::TableMeta;
 use crate::version::{PinReport, Pins, Version, Wake};
+
+mod directory;
+mod writer;
+
+use directory::{clear_unfinished, read_database, sync_ancestors};
+use writer::Writer;
 
 /// How the manifest is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,17 +94,6 @@ pub struct VersionSet<H> {
     pins: Arc<Pins>,
 }
 
-struct Writer {
-    /// The manifest to append to; `None` while what a restart would read is unknown.
-    manifest: Option<LiveManifest>,
-    /// Manifests that a restart may still read, or that could not be removed yet.
-    stale: Vec<FileNumber>,
-    /// The length at which the manifest is replaced.
-    replace_at: u64,
-    index: TableIndex,
-    stats: ManifestStats,
-}
-
 impl<H> VersionSet<H> {
     /// Creates a database in `dir`, which is created if need be, with the default family and nothing in it. Once this
     /// has returned, the creation is durable.
@@ -127,9 +122,8 @@ impl<H> VersionSet<H> {
         pointer::point_to(&*fs, dir, FIRST_MANIFEST).map_err(|error| match error {
             PointError::Untouched(error) | PointError::Unknown(error) => error,
         })?;
-        let mut set =
-            Self::new(fs, dir, options, wake, state, first_new, TableIndex::default());
-        set.writer_mut().take_manifest(manifest, options);
+        let set = Self::new(fs, dir, options, wake, state, first_new, TableIndex::default());
+        set.writer.lock().take_manifest(manifest, options);
         set.pins.hand_out();
         Ok(set)
     }
@@ -158,7 +152,7 @@ impl<H> VersionSet<H> {
         let index = TableIndex::of(&found);
         let state = found.map(|table| make_handle(&table.meta))?;
         let mut set = Self::new(fs, dir, options, wake, state, first_new, index);
-        set.writer_mut().stale.push(recovery.manifest);
+        set.writer.lock().stale.push(recovery.manifest);
         set.recovery = Some(recovery);
         Ok(set)
     }
@@ -317,10 +311,6 @@ impl<H> VersionSet<H> {
         ManifestStats { live_bytes, ..writer.stats }
     }
 
-    fn writer_mut(&mut self) -> impl std::ops::DerefMut<Target = Writer> + '_ {
-        self.writer.lock()
-    }
-
     /// Fills in what the edit's maker does not know.
     fn complete(&self, edit: &mut VersionEdit, state: &State<H>) -> Result<(), EditError> {
         let version = state.number.next().ok_or(EditError::Exhausted(state.number))?;
@@ -335,102 +325,6 @@ impl<H> VersionSet<H> {
         }
         Ok(())
     }
-
-    /// Sees to it that there is a manifest that an edit may be appended to; the sound one stays if a longer one's
-    /// replacement fails.
-    fn make_ready(&self, writer: &mut Writer, state: &State<H>) -> Result<(), Error> {
-        let is_long = |manifest: &LiveManifest| manifest.len() >= writer.replace_at;
-        if writer.manifest.as_ref().is_some_and(is_long) {
-            match self.replace(writer, state) {
-                Err(error) if writer.manifest.is_some() => {
-                    tracing::warn!(%error, "the manifest could not be replaced by a shorter one; it grows on");
-                    let len = writer.manifest.as_ref().map_or(0, LiveManifest::len);
-                    writer.replace_at = len.saturating_add(self.options.max_bytes);
-                }
-                result => return result.map(drop),
-            }
-        }
-        self.make_sound(writer, state).map(drop)
-    }
-
-    /// Sees to it that there is a manifest of this process that nothing failed on; its number.
-    fn make_sound(&self, writer: &mut Writer, state: &State<H>) -> Result<FileNumber, Error> {
-        match &writer.manifest {
-            Some(manifest) => Ok(manifest.number()),
-            None => self.replace(writer, state),
-        }
-    }
-
-    /// Appends the edit and syncs. On failure the manifest is given up.
-    fn append(&self, writer: &mut Writer, edit: &VersionEdit) -> Result<(), ApplyError> {
-        let Some(mut manifest) = writer.manifest.take() else {
-            unreachable!("a manifest was made ready under this lock");
-        };
-        let before = manifest.len();
-        if let Err(error) = manifest.append(edit) {
-            self.pins.withhold();
-            writer.stale.push(manifest.number());
-            return Err(ApplyError::InDoubt(error));
-        }
-        writer.stats.bytes_written += manifest.len() - before;
-        writer.manifest = Some(manifest);
-        Ok(())
-    }
-
-    /// Writes `state` to a fresh manifest and makes it the live one, durably. Answers its number.
-    ///
-    /// An error before `CURRENT` was touched leaves the old manifest live; a later one leaves none.
-    fn replace(&self, writer: &mut Writer, state: &State<H>) -> Result<FileNumber, Error> {
-        let number = self.new_file_number();
-        let mut state = state.clone();
-        state.next_file = FileNumber::new(self.next_file.load(Ordering::Relaxed));
-        let written = LiveManifest::create(&*self.fs, &self.dir, number, &state)
-            .map_err(PointError::Untouched)
-            .and_then(|manifest| {
-                pointer::point_to(&*self.fs, &self.dir, number).map(|()| manifest)
-            });
-        let manifest = match written {
-            Ok(manifest) => manifest,
-            Err(PointError::Untouched(error)) => {
-                writer.stats.failed_replacements += 1;
-                self.remove_manifest(number);
-                return Err(error.into());
-            }
-            Err(PointError::Unknown(error)) => {
-                writer.stats.failed_replacements += 1;
-                self.pins.withhold();
-                writer.stale.extend(writer.manifest.take().map(|manifest| manifest.number()));
-                writer.stale.push(number);
-                return Err(error.into());
-            }
-        };
-        writer.take_manifest(manifest, self.options);
-        writer.stale.retain(|&stale| !self.remove_manifest(stale));
-        self.pins.hand_out();
-        Ok(number)
-    }
-
-    /// Removes a manifest that no restart will read. One that stays is an orphan for the next start.
-    fn remove_manifest(&self, number: FileNumber) -> bool {
-        match self.fs.remove(&FileName::Manifest(number).path_in(&self.dir)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(%error, "a manifest that is no longer needed could not be removed");
-                false
-            }
-            _ => true,
-        }
-    }
-}
-
-impl Writer {
-    /// Makes `manifest`, which `CURRENT` durably names, the one to append to.
-    fn take_manifest(&mut self, manifest: LiveManifest, options: ManifestOptions) {
-        self.replace_at = options.max_bytes.max(manifest.snapshot_len().saturating_mul(2));
-        self.stats.bytes_written += manifest.len();
-        self.stats.replacements += 1;
-        let old = self.manifest.replace(manifest);
-        self.stale.extend(old.map(|manifest| manifest.number()));
-    }
 }
 
 impl<H> fmt::Debug for VersionSet<H> {
@@ -441,104 +335,4 @@ impl<H> fmt::Debug for VersionSet<H> {
             .field("pins", &self.pins)
             .finish_non_exhaustive()
     }
-}
-
-/// Makes the entries of `dir` and of the directories above it durable. An earlier creation may have made them and failed,
-/// or been killed, before it could sync them, and one that exists tells nobody whether it would survive.
-fn sync_ancestors(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
-    for ancestor in dir.ancestors().skip(1) {
-        let is_relative_root = ancestor.as_os_str().is_empty();
-        match fs.sync_dir(if is_relative_root { Path::new(".") } else { ancestor }) {
-            // Who may not even read a directory did not make it, nor can do anything for it.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-/// Makes sure that a database can be created in `dir`, and removes what an interrupted creation left there.
-fn clear_unfinished(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
-    let entries = fs.list(dir)?;
-    let lost = |found: FileName| Error::LostCurrent { dir: dir.to_owned(), found: found.to_string() };
-    match presence(names(&entries)) {
-        Presence::Absent => Ok(()),
-        Presence::Database => Err(Error::Exists { dir: dir.to_owned() }),
-        Presence::Damaged(found) => Err(lost(found)),
-        Presence::Unfinished => {
-            let first = FileName::Manifest(FIRST_MANIFEST);
-            if !names(&entries).any(|name| name == first.to_string()) {
-                return Ok(());
-            }
-            // A creation appends no edit. A manifest with one belonged to a database.
-            if manifest::read(fs, dir, FIRST_MANIFEST).is_ok_and(|contents| contents.edits > 0) {
-                return Err(lost(first));
-            }
-            Ok(fs.remove(&first.path_in(dir))?)
-        }
-    }
-}
-
-fn names(entries: &[DirEntry]) -> impl Iterator<Item = &str> {
-    entries.iter().filter(|entry| !entry.is_dir).map(|entry| entry.name.as_str())
-}
-
-/// Reads the database in `dir`: how, what, and the first file number that nothing there has.
-fn read_database(
-    fs: &dyn Fs,
-    dir: &Path,
-) -> Result<(Recovery, State<()>, FileNumber), Error> {
-    let entries = match fs.list(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Error::NoDatabase { dir: dir.to_owned() });
-        }
-        other => other?,
-    };
-    match presence(names(&entries)) {
-        Presence::Absent | Presence::Unfinished => {
-            return Err(Error::NoDatabase { dir: dir.to_owned() });
-        }
-        Presence::Damaged(found) => {
-            return Err(Error::LostCurrent { dir: dir.to_owned(), found: found.to_string() });
-        }
-        Presence::Database => {}
-    }
-    let manifest = pointer::read(fs, dir)?;
-    let contents = manifest::read(fs, dir, manifest)?;
-    check_tables(dir, manifest, &contents.state, &entries)?;
-    // Above every number seen, so that no new file meets one that an interrupted job left. A number in the upper half
-    // was never handed out, and will not be.
-    let seen = names(&entries).filter_map(FileName::parse).filter_map(|file| match file {
-        FileName::Manifest(number) | FileName::Table(number) => Some(number.get()),
-        _ => None,
-    });
-    let above = seen.filter(|&number| number <= u64::MAX / 2).max().map_or(0, |number| number + 1);
-    let first_new = FileNumber::new(above.max(contents.state.next_file.get()));
-    let recovery = Recovery { manifest, tail: contents.tail, edits: contents.edits };
-    Ok((recovery, contents.state, first_new))
-}
-
-/// Whether each table is there, with the length that the manifest says.
-fn check_tables(
-    dir: &Path,
-    manifest: FileNumber,
-    state: &State<()>,
-    entries: &[DirEntry],
-) -> Result<(), Error> {
-    let lengths: std::collections::HashMap<&str, u64> =
-        entries.iter().map(|entry| (entry.name.as_str(), entry.len)).collect();
-    for table in state.tables() {
-        let name = FileName::Table(table.meta.number).to_string();
-        let path = dir.join(&name);
-        let manifest = FileName::Manifest(manifest).to_string();
-        let expected = table.meta.file_bytes;
-        match lengths.get(name.as_str()) {
-            None => return Err(Error::TableMissing { path, manifest }),
-            Some(&found) if found != expected => {
-                return Err(Error::TableLength { path, manifest, expected, found });
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
 }

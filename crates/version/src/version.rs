@@ -16,9 +16,6 @@ use crate::levels::{Family, FamilyLevels, SharedTable};
 use crate::reclaim::{Extents, ReclaimError, Retired, Usage};
 use crate::state::{Changes, State};
 
-#[cfg(test)]
-mod tests;
-
 /// What the database consists of after an edit: families, their tables, and where the log begins. Immutable.
 ///
 /// While an `Arc` of it is held, none of its tables becomes reclaimable.
@@ -135,8 +132,7 @@ struct PinState {
 impl Pins {
     /// No version yet. Nothing is handed out before [`Pins::hand_out`].
     pub fn new(wake: Wake) -> Arc<Self> {
-        let state =
-            PinState { extents: Extents::new(), ready: Vec::new(), is_withheld: true };
+        let state = PinState { extents: Extents::new(), ready: Vec::new(), is_withheld: true };
         Arc::new(Self { state: Mutex::new(state), wake })
     }
 

@@ -4,7 +4,9 @@
 //! bytes; numbers are LEB128.
 
 use base::varint::{get_len_prefixed, get_u32, get_u64, put_len_prefixed, put_u32, put_u64};
-use base::{FamilyId, FileNumber, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SegmentNumber, SeqNo};
+use base::{
+    FamilyId, FileNumber, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SegmentNumber, SeqNo,
+};
 
 use super::{FAMILY_NAME_BYTES_MAX, LEVELS_MAX, VersionEdit};
 use crate::ids::VersionNumber;

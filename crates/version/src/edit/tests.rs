@@ -121,8 +121,14 @@ fn what_is_unknown_or_wrong_is_named_with_its_place() {
         (&[1, 99, 0], "the edit has a field of the unknown kind 99 at its byte 1"),
         (&[1, 0x80], "the edit is cut off at its byte 1"),
         (&[1, 2, 5, 1], "the edit is cut off at its byte 2"),
-        (&[1, 2, 1, 7, 2, 1, 8], "the field \"next file\" at byte 4 of the edit stands there twice"),
-        (&[1, 2, 2, 7, 7], "the field \"next file\" at byte 1 of the edit is wrong: bytes are left over"),
+        (
+            &[1, 2, 1, 7, 2, 1, 8],
+            "the field \"next file\" at byte 4 of the edit stands there twice",
+        ),
+        (
+            &[1, 2, 2, 7, 7],
+            "the field \"next file\" at byte 1 of the edit is wrong: bytes are left over",
+        ),
         (&[1, 2, 0], "the field \"next file\" at byte 1 of the edit is wrong: it is cut off"),
         (
             &[1, 10, 3, 0, 16, 1],
@@ -153,7 +159,8 @@ fn what_is_unknown_or_wrong_is_named_with_its_place() {
 #[test]
 fn a_table_that_cannot_be_is_refused() {
     let good = table(7, "b", "c", 5);
-    let faults: [(&str, fn(&mut TableMeta)); 4] = [
+    type Spoil = fn(&mut TableMeta);
+    let faults: [(&str, Spoil); 4] = [
         ("its smallest key is above its largest", |t| t.smallest.user_key = (*b"d").into()),
         ("its least sequence number is above its greatest", |t| t.min_seq = SeqNo::new(6)),
         ("it has no entries", |t| t.entries = 0),

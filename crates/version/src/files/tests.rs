@@ -32,8 +32,19 @@ proptest! {
 #[test]
 fn other_spellings_are_not_ours() {
     for name in [
-        "", "7.sst", "0000007.sst", "+00007.sst", "000007.SST", "000007.sst.bak", "current", "LOCK ",
-        "MANIFEST-", "MANIFEST-1", "MANIFEST-000001.tmp", "99999999999999999999999.sst", "a.log",
+        "",
+        "7.sst",
+        "0000007.sst",
+        "+00007.sst",
+        "000007.SST",
+        "000007.sst.bak",
+        "current",
+        "LOCK ",
+        "MANIFEST-",
+        "MANIFEST-1",
+        "MANIFEST-000001.tmp",
+        "99999999999999999999999.sst",
+        "a.log",
     ] {
         assert_eq!(FileName::parse(name), None, "{name:?}");
     }
@@ -62,9 +73,23 @@ fn orphans_are_what_nothing_needs_and_nothing_else() {
         first_new: FileNumber::new(10),
     };
     let names = [
-        "000001.sst", "000002.log", "000002.sst", "000003.log", "000004.sst", "000009.log", "000009.sst",
-        "000010.sst", "CURRENT", "CURRENT.tmp", "LOCK", "MANIFEST-000004", "MANIFEST-000005", "MANIFEST-000006",
-        "MANIFEST-000011", "photo.jpg", "1.sst",
+        "000001.sst",
+        "000002.log",
+        "000002.sst",
+        "000003.log",
+        "000004.sst",
+        "000009.log",
+        "000009.sst",
+        "000010.sst",
+        "CURRENT",
+        "CURRENT.tmp",
+        "LOCK",
+        "MANIFEST-000004",
+        "MANIFEST-000005",
+        "MANIFEST-000006",
+        "MANIFEST-000011",
+        "photo.jpg",
+        "1.sst",
     ];
     let found: Vec<String> = orphans(names, &live).iter().map(FileName::to_string).collect();
     assert_eq!(

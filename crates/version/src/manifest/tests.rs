@@ -93,7 +93,8 @@ fn every_flipped_bit_is_an_error_or_a_torn_tail() {
                 Ok(contents) => {
                     assert!(at as u64 >= last_edit, "{place}");
                     assert_eq!(format!("{:?}", contents.state), sample.states[2], "{place}");
-                    let torn = matches!(contents.tail, Tail::Torn { offset, .. } if offset == last_edit);
+                    let torn =
+                        matches!(contents.tail, Tail::Torn { offset, .. } if offset == last_edit);
                     assert!(torn, "{place}: {:?}", contents.tail);
                 }
                 Err(Error::Damaged { offset, .. }) => {
@@ -209,13 +210,22 @@ fn another_files_manifest_and_newer_formats_are_told() {
         (&[&header(3, 1)], "the file ends here"),
         (&[&header(3, 1), &[1]], "the version 0"),
         (&[&header(3, 2), version_2, &[1, 1, 1, 3]], "the version 3"),
-        (&[&header(3, 1), version_2], "expected a snapshot with the default family, found: one without"),
+        (
+            &[&header(3, 1), version_2],
+            "expected a snapshot with the default family, found: one without",
+        ),
     ];
     for (payloads, found) in cases {
         let error = records(payloads);
-        assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains(found), "{error}");
+        assert!(
+            matches!(error, Error::Damaged { .. }) && error.to_string().contains(found),
+            "{error}"
+        );
     }
     let default_family: &[u8] = &[1, 1, 1, 2, 3, 1, 1, 6, 3, 0, 1, b'd'];
     let misfit = records(&[&header(3, 1), default_family, &[1, 1, 1, 4]]);
-    assert!(matches!(misfit, Error::Misfit { source: EditError::OutOfOrder { .. }, .. }), "{misfit}");
+    assert!(
+        matches!(misfit, Error::Misfit { source: EditError::OutOfOrder { .. }, .. }),
+        "{misfit}"
+    );
 }

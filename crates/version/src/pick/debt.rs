@@ -79,8 +79,11 @@ pub fn pending_compaction_bytes<H>(levels: &FamilyLevels<H>, options: &Compactio
     let part = by_tables.max(by_bytes).min(1.0);
     let mut incoming = level0 * part;
     // Level 0 overlaps the whole base level; a deeper level's excess overlaps its share of the next one.
-    let mut pending =
-        if incoming > 0.0 { incoming + levels.bytes(targets.base_level) as f64 * part } else { 0.0 };
+    let mut pending = if incoming > 0.0 {
+        incoming + levels.bytes(targets.base_level) as f64 * part
+    } else {
+        0.0
+    };
     for level in targets.base_level..targets.deepest() {
         let size = levels.bytes(level) as f64 + incoming;
         incoming = (size - targets.bytes[level] as f64).max(0.0);

@@ -158,7 +158,8 @@ impl Naive {
         let live = &self.live;
         let (free, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.things).into_iter().partition(|&(_, created, dropped)| {
-                dropped.is_some_and(|dropped| !live.iter().any(|&v| (created..dropped).contains(&v)))
+                dropped
+                    .is_some_and(|dropped| !live.iter().any(|&v| (created..dropped).contains(&v)))
             });
         self.things = kept;
         let mut free: Vec<u32> = free.into_iter().map(|(thing, ..)| thing).collect();

@@ -87,7 +87,10 @@ fn the_version_number_has_to_follow() {
     for version in [None, Some(state.number), Some(VersionNumber::new(4))] {
         let edit = VersionEdit { version, ..VersionEdit::default() };
         let refused = state.clone().apply(&edit, &index, vec![]).unwrap_err();
-        assert_eq!(refused, EditError::OutOfOrder { expected: VersionNumber::new(3), found: version });
+        assert_eq!(
+            refused,
+            EditError::OutOfOrder { expected: VersionNumber::new(3), found: version }
+        );
     }
 }
 
@@ -156,7 +159,9 @@ fn edits_that_do_not_fit_are_refused() {
         ("the first log segment cannot go back from 5 to 4", |e| {
             e.log_from = Some(SegmentNumber::new(4));
         }),
-        ("the last sequence number cannot go back from 9 to 8", |e| e.last_seq = Some(SeqNo::new(8))),
+        ("the last sequence number cannot go back from 9 to 8", |e| {
+            e.last_seq = Some(SeqNo::new(8));
+        }),
         ("the next file number cannot go back from 20 to 19", |e| {
             e.next_file = Some(FileNumber::new(19));
         }),

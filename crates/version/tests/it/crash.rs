@@ -51,7 +51,12 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged() {
             for crash_seed in 0..4 {
                 let replay = format!("history {seed}, power cut at {cut}, crash seed {crash_seed}");
                 let result = std::panic::catch_unwind(|| {
-                    check(&disk.crash_clone(crash_seed), &expected, outcome.created, outcome.acknowledged);
+                    check(
+                        &disk.crash_clone(crash_seed),
+                        &expected,
+                        outcome.created,
+                        outcome.acknowledged,
+                    );
                 });
                 assert!(result.is_ok(), "replay: {replay}");
             }

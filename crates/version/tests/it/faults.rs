@@ -71,7 +71,9 @@ fn after_a_failed_sync_nothing_is_removed_before_a_fresh_manifest_is_durable() {
     let kept = flush(&fs, &set, 2);
 
     // From here on no manifest can be synced; the first of them is the live one.
-    fs.inject(Fault::new(Operation::SyncData, Effect::FailSync).on_path("MANIFEST").times(u64::MAX));
+    fs.inject(
+        Fault::new(Operation::SyncData, Effect::FailSync).on_path("MANIFEST").times(u64::MAX),
+    );
     fs.inject(Fault::new(Operation::SyncAll, Effect::FailSync).on_path("MANIFEST").times(u64::MAX));
     let added = new_table(&fs, &set, 3);
     let before = fingerprint(&set.current());
@@ -191,10 +193,14 @@ fn a_refused_edit_leaves_no_trace() {
     let set = create(&fs, long()).unwrap();
     let table = flush(&fs, &set, 1);
     let (before, operations, stats) = (fingerprint(&set.current()), fs.operations(), set.stats());
-    let nonsense = VersionEdit { removed_tables: vec![(DEFAULT, 1, table.number)], ..add(0, &table) };
+    let nonsense =
+        VersionEdit { removed_tables: vec![(DEFAULT, 1, table.number)], ..add(0, &table) };
     let error = set.apply(nonsense, vec![1]).unwrap_err();
     assert!(matches!(error, ApplyError::Refused(_)), "{error}");
-    assert_eq!((fingerprint(&set.current()), fs.operations(), set.stats()), (before, operations, stats));
+    assert_eq!(
+        (fingerprint(&set.current()), fs.operations(), set.stats()),
+        (before, operations, stats)
+    );
     let second = flush(&fs, &set, 2);
     assert_eq!(set.pins().pinned.count, 0);
     set.apply(remove(0, &second), vec![]).unwrap();

@@ -46,9 +46,9 @@ fn file(fs: &SimFs, name: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let lines = bytes.chunks(16).map(|line| {
-        line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
-    });
+    let lines = bytes
+        .chunks(16)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "));
     lines.collect::<Vec<_>>().join("\n")
 }
 

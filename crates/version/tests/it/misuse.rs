@@ -67,7 +67,10 @@ fn a_database_without_its_current_is_neither_opened_nor_created_anew() {
     fs.remove(&dir().join("CURRENT")).unwrap();
     let (error, text) = refusal(&fs);
     assert!(matches!(error, Error::LostCurrent { .. }), "{text}");
-    assert!(text.starts_with("/db holds 000003.sst, a file of a database, but CURRENT is missing"), "{text}");
+    assert!(
+        text.starts_with("/db holds 000003.sst, a file of a database, but CURRENT is missing"),
+        "{text}"
+    );
     let before = fs.files();
     assert!(matches!(create(&fs, ManifestOptions::default()), Err(Error::LostCurrent { .. })));
     assert!(fs.files() == before);
@@ -86,7 +89,9 @@ fn a_manifest_with_edits_is_not_taken_for_an_unfinished_creation() {
 
 #[test]
 fn a_current_that_names_no_manifest_is_damaged() {
-    for bytes in [&b""[..], b"garbage", b"MANIFEST-000001\n", b"MANIFEST-000001 00000000\n", &[0xff; 100]] {
+    for bytes in
+        [&b""[..], b"garbage", b"MANIFEST-000001\n", b"MANIFEST-000001 00000000\n", &[0xff; 100]]
+    {
         let fs = sample();
         write(&fs, "CURRENT", bytes);
         let (error, text) = refusal(&fs);
@@ -102,7 +107,10 @@ fn a_missing_or_truncated_manifest_is_named() {
     fs.remove(&dir().join("MANIFEST-000001")).unwrap();
     let (error, text) = refusal(&fs);
     assert!(matches!(error, Error::ManifestMissing { .. }), "{text}");
-    assert!(text.starts_with("/db/MANIFEST-000001, the manifest that CURRENT names, is missing"), "{text}");
+    assert!(
+        text.starts_with("/db/MANIFEST-000001, the manifest that CURRENT names, is missing"),
+        "{text}"
+    );
     for len in [0, 5, 40] {
         let fs = sample();
         fs.open(&dir().join("MANIFEST-000001"), Access::ReadWrite).unwrap().set_len(len).unwrap();
@@ -119,7 +127,10 @@ fn a_missing_table_and_one_of_another_length_are_named() {
     fs.open(&path, Access::ReadWrite).unwrap().set_len(5).unwrap();
     let (error, text) = refusal(&fs);
     assert!(matches!(error, Error::TableLength { expected: 4, found: 5, .. }), "{text}");
-    assert_eq!(text, "/db/000003.sst has 5 bytes, MANIFEST-000001 says 4: restore it from a backup");
+    assert_eq!(
+        text,
+        "/db/000003.sst has 5 bytes, MANIFEST-000001 says 4: restore it from a backup"
+    );
     fs.remove(&path).unwrap();
     let (error, text) = refusal(&fs);
     assert!(matches!(error, Error::TableMissing { .. }), "{text}");
@@ -187,9 +198,8 @@ fn the_real_file_system_keeps_it_too() {
     assert!(set.stats().replacements >= 2);
     let before = fingerprint(&set.current());
     drop(set);
-    let set = Set::recover(Arc::clone(&fs), &dir, options, no_wake(), |t| {
-        Ok::<_, Error>(t.number.get())
-    });
+    let set =
+        Set::recover(Arc::clone(&fs), &dir, options, no_wake(), |t| Ok::<_, Error>(t.number.get()));
     let set = set.unwrap();
     assert_eq!(fingerprint(&set.current()), before);
     set.secure().unwrap();
