@@ -1,11 +1,13 @@
 //! How far a search goes.
 
 use std::cmp::Ordering;
+use std::sync::Barrier;
+use std::thread;
 
 use base::{InternalKeyRef, SeqNo, ValueKind};
 use credit::Pool;
 
-use crate::node::Probe;
+use crate::node::{NodeRef, Probe};
 use crate::{Chunk, Memtable, Space};
 
 fn filled(entries: impl Iterator<Item = (Vec<u8>, u64)>) -> Memtable {
@@ -58,4 +60,65 @@ fn many_versions_of_one_key_are_no_longer_walk_than_many_keys() {
     assert!(over_versions < 40, "{over_versions}");
     // The newest is at the front.
     assert!(comparisons(&versions, b"one", n) <= super::HEIGHT_MAX);
+}
+
+/// The nodes of each level, by walking it.
+fn levels(table: &Memtable) -> Vec<Vec<NodeRef<'_>>> {
+    let list = table.list();
+    let walk = |level| {
+        std::iter::successors(list.after(None, level), move |&node| list.after(Some(node), level))
+    };
+    (0..super::HEIGHT_MAX).map(|level| walk(level).collect()).collect()
+}
+
+/// Four threads insert four high towers each into an empty table, at once.
+fn race(round: u64) -> Memtable {
+    let (pool, table) = (Pool::new(None), Memtable::new(0));
+    table.add_chunk(Chunk::map(pool.try_acquire(1 << 16).unwrap()).unwrap());
+    let start = Barrier::new(4);
+    let insert_four = &|writer: u64| {
+        start.wait();
+        for turn in 0..4 {
+            let mut space = high_tower(round * 16 + writer * 4 + turn);
+            space.add(8, 0);
+            let mut reserved = table.reserve(&space).unwrap();
+            let key = (turn * 4 + writer).to_be_bytes();
+            let key = InternalKeyRef::new(&key, SeqNo::ZERO, ValueKind::Put);
+            table.insert(&mut reserved, key, b"");
+        }
+    };
+    thread::scope(|scope| {
+        let writers = [0, 1, 2, 3].map(|writer| scope.spawn(move || insert_four(writer)));
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+    table
+}
+
+/// A space whose first tower has four levels or more.
+fn high_tower(from: u64) -> Space {
+    let seeds = (0..).map(|n: u64| (from * 4_096 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    seeds
+        .map(Space::with_seed)
+        .find(|space| space.heights().draw() >= 4)
+        .expect("one in 64 is so high")
+}
+
+#[test]
+fn every_tower_is_linked_at_each_of_its_levels() {
+    for round in 0..400 {
+        let table = race(round);
+        let levels = levels(&table);
+        assert_eq!(levels[0].len(), 16);
+        for (level, nodes) in levels.iter().enumerate() {
+            let keys: Vec<_> = nodes.iter().map(|node| node.key()).collect();
+            let expected: Vec<_> = levels[0]
+                .iter()
+                .filter(|node| node.height() > level)
+                .map(|node| node.key())
+                .collect();
+            assert_eq!(keys, expected, "level {level}");
+        }
+    }
 }

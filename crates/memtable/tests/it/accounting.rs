@@ -76,8 +76,9 @@ fn a_chunk_that_cannot_be_mapped_returns_its_permit() {
         let refused = Chunk::map(pool.try_acquire(bytes).unwrap());
         assert!(matches!(refused, Err(MapError::NotWholePages { bytes: b, .. }) if b == bytes));
     }
-    // More than any address space holds, in whole pages.
-    let refused = Chunk::map(pool.try_acquire(1 << 62).unwrap()).unwrap_err();
+    // Whole pages, and as much as there are addresses: more than a process can have.
+    let too_much = Pool::BYTES_MAX / page_bytes() as u64 * page_bytes() as u64;
+    let refused = Chunk::map(pool.try_acquire(too_much).unwrap()).unwrap_err();
     assert!(matches!(refused, MapError::Refused { .. }), "{refused:?}");
     assert!(std::error::Error::source(&refused).is_some());
     assert_eq!(pool.held_bytes(), 0);

@@ -1,10 +1,11 @@
 //! Several threads in one memtable: nothing is lost, nothing is seen in part or out of order.
 
 use std::collections::BTreeMap;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
+use base::sync::Mutex;
 use base::{Cursor, InternalKey, InternalKeyRef, SeqNo, ValueKind};
 use memtable::{Memtable, Space};
 
@@ -39,7 +40,7 @@ fn write(fixture: &Fixture, commit: &Mutex<u64>, groups: usize, seed: u64) -> Ve
             (0..1 + numbers.below(4)).map(|_| key_of(numbers.below(400))).collect();
         // The commit lock: sequence numbers and room, taken together.
         let (first, mut reserved) = {
-            let mut next = commit.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = commit.lock();
             let first = *next;
             *next += keys.len() as u64;
             let mut space = Space::new();
@@ -106,26 +107,29 @@ fn stress(groups: usize, seed: u64) {
     let commit = Mutex::new(1);
     let done = AtomicBool::new(false);
     let start = Barrier::new(WRITERS as usize + 2);
-    let written: Vec<InternalKey> = thread::scope(|scope| {
-        for walk in [walk_forward, walk_back] {
-            let (table, done, start) = (&fixture.table, &done, &start);
-            scope.spawn(move || {
-                start.wait();
-                let mut met = 0;
-                while !done.load(Ordering::Acquire) {
-                    met = walk(table, met);
-                }
-            });
+    let read = |walk: fn(&Memtable, usize) -> usize| {
+        start.wait();
+        let mut met = 0;
+        while !done.load(Ordering::Acquire) {
+            met = walk(&fixture.table, met);
         }
-        let (fixture, commit, start) = (&fixture, &commit, &start);
-        let run = |writer: u64| {
-            start.wait();
-            write(fixture, commit, groups, seed * 31 + writer)
-        };
+    };
+    let run = |writer: u64| {
+        start.wait();
+        write(&fixture, &commit, groups, seed * 31 + writer)
+    };
+    // Each is joined by its handle, which ThreadSanitizer understands, not by the end of the scope.
+    let written: Vec<InternalKey> = thread::scope(|scope| {
+        let (read, run) = (&read, &run);
+        let readers = [walk_forward, walk_back]
+            .map(|walk: fn(&Memtable, usize) -> usize| scope.spawn(move || read(walk)));
         let writers: Vec<_> =
             (1..=WRITERS).map(|writer| scope.spawn(move || run(writer))).collect();
-        let results: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let results: Vec<_> = writers.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Release);
+        for reader in readers {
+            reader.join().expect("a reader failed");
+        }
         results.into_iter().flat_map(|written| written.expect("a writer failed")).collect()
     });
     check_all(&fixture, &written);
