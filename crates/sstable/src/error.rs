@@ -34,7 +34,9 @@ pub enum Error {
     },
     /// A key does not come after the one before it. Nothing of it was written; the writer stays usable.
     #[error(
-        "keys must be added in strictly ascending order: {} after {}", Shown(key), Shown(previous)
+        "keys must be added in strictly ascending order: {} after {}",
+        Shown(key),
+        Shown(previous)
     )]
     OutOfOrder {
         /// The last key that was added.

@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_filter_is_refused() {
-        for bytes in [&[][..], &[1, 1], &[0; 66], &[6; 65], &[[0; 64].as_slice(), &[25, 1]].concat()] {
+        for bytes in
+            [&[][..], &[1, 1], &[0; 66], &[6; 65], &[[0; 64].as_slice(), &[25, 1]].concat()]
+        {
             assert!(check(bytes).is_err());
             assert!(may_contain(bytes, 1) || bytes.len() > 64);
         }

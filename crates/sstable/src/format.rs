@@ -212,7 +212,8 @@ impl Footer {
     }
 
     pub(crate) fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self, FooterError> {
-        let malformed = |expected, found: String| Err(FooterError::Malformed(Malformed { expected, found }));
+        let malformed =
+            |expected, found: String| Err(FooterError::Malformed(Malformed { expected, found }));
         if bytes[64..] != MAGIC {
             return malformed(
                 "a table's last 8 bytes, \"POLDERST\" (not a table, or cut short)",

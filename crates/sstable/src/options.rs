@@ -91,9 +91,8 @@ impl TableOptions {
     /// # Errors
     /// [`Error::InvalidOption`] names the first that is outside.
     pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |option, found: String, allowed| {
-            Err(Error::InvalidOption { option, found, allowed })
-        };
+        let refuse =
+            |option, found: String, allowed| Err(Error::InvalidOption { option, found, allowed });
         if !(256..=16 << 20).contains(&self.block_bytes) {
             return refuse("block_bytes", self.block_bytes.to_string(), "256 to 16777216");
         }

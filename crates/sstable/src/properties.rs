@@ -194,8 +194,9 @@ impl Properties {
                 }
             }
         }
-        let missing =
-            |tag| Malformed::new("every property", format_args!("none, or a bad one, of tag {tag}"));
+        let missing = |tag| {
+            Malformed::new("every property", format_args!("none, or a bad one, of tag {tag}"))
+        };
         let number = |tag: usize| numbers[tag].ok_or_else(|| missing(tag));
         let seq = |tag: usize| SeqNo::checked(number(tag)?).ok_or_else(|| missing(tag));
         let properties = Self {
@@ -213,11 +214,9 @@ impl Properties {
             partitions: number(12)?,
             min_seq: seq(13)?,
             max_seq: seq(14)?,
-            compression: level
-                .ok_or_else(|| missing(21))
-                .and_then(|level| {
-                    Compression::from_parts(number(15)?, level).ok_or_else(|| missing(15))
-                })?,
+            compression: level.ok_or_else(|| missing(21)).and_then(|level| {
+                Compression::from_parts(number(15)?, level).ok_or_else(|| missing(15))
+            })?,
             block_bytes: number(16)?,
             restart_interval: number(17)?,
             filter_bits_per_key: number(18)?,

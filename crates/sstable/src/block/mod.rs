@@ -193,10 +193,7 @@ impl Block {
 }
 
 #[cold]
-fn long_header(
-    entries: &[u8],
-    at: usize,
-) -> Result<(usize, usize, usize, usize), Malformed> {
+fn long_header(entries: &[u8], at: usize) -> Result<(usize, usize, usize, usize), Malformed> {
     let header = || {
         let mut input = entries.get(at..)?;
         let shared = varint::get_u32(&mut input)?;

@@ -112,7 +112,10 @@ fn an_index_is_reached_by_number() {
     let entries: BTreeMap<_, _> = (0..50u64)
         .map(|n| {
             let user_key = format!("{:04}", 2 * n).into_bytes();
-            (InternalKeyRef::new(&user_key, SeqNo::new(n), ValueKind::Put).to_owned(), vec![n as u8])
+            (
+                InternalKeyRef::new(&user_key, SeqNo::new(n), ValueKind::Put).to_owned(),
+                vec![n as u8],
+            )
         })
         .collect();
     let index = build(&entries, 1);

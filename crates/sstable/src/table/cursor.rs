@@ -133,7 +133,7 @@ impl TableCursor {
         }
         let fetcher = &self.table.fetcher;
         let stored = self.readahead.stored(handle).unwrap_or_default();
-        let block = fetcher.from_stored(stored, handle, BlockKind::Data)?;
+        let block = fetcher.decode_block(stored, handle, BlockKind::Data)?;
         if self.options.fill_cache {
             fetcher.offer(handle, &block);
         }

@@ -22,11 +22,16 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// The block at `handle`, from the cache if it is there; one that was read from the file is put there if `fill`.
     #[inline]
-    pub(super) fn block(&self, handle: Handle, kind: BlockKind, fill: bool) -> Result<Block, Error> {
+    pub(super) fn block(
+        &self,
+        handle: Handle,
+        kind: BlockKind,
+        fill: bool,
+    ) -> Result<Block, Error> {
         if let Some(block) = self.cached(handle, kind) {
             return Ok(block);
         }
-        let block = self.from_file(handle, kind)?;
+        let block = self.read_block(handle, kind)?;
         if fill {
             self.offer(handle, &block);
         }
@@ -48,7 +53,7 @@ impl Fetcher {
     }
 
     /// The block at `handle`, from the file.
-    pub(super) fn from_file(&self, handle: Handle, kind: BlockKind) -> Result<Block, Error> {
+    pub(super) fn read_block(&self, handle: Handle, kind: BlockKind) -> Result<Block, Error> {
         handle.check(self.limit).map_err(self.damaged(handle.offset, kind))?;
         let mut stored = vec![0; handle.stored_bytes()];
         self.read(&mut stored, handle.offset)?;
@@ -66,7 +71,7 @@ impl Fetcher {
     }
 
     /// The block at `handle`, whose stored bytes have been read already.
-    pub(super) fn from_stored(
+    pub(super) fn decode_block(
         &self,
         stored: &[u8],
         handle: Handle,

@@ -1,7 +1,7 @@
 //! Opening a table: footer, properties, top index; usually one read.
 
-use super::fetch::Fetcher;
 use super::Table;
+use super::fetch::Fetcher;
 use crate::block::Block;
 use crate::cache::BlockCacheHandle;
 use crate::error::{Error, Malformed};
@@ -30,11 +30,12 @@ impl Table {
         let limit = file_bytes - FOOTER_BYTES as u64;
         let fetcher = Fetcher { file, cache, salt: footer.salt, limit };
         let block = |handle: Handle, kind| -> Result<Block, Error> {
-            let start = handle.offset.checked_sub(tail_start).and_then(|at| usize::try_from(at).ok());
+            let start =
+                handle.offset.checked_sub(tail_start).and_then(|at| usize::try_from(at).ok());
             let end = start.and_then(|start| start.checked_add(handle.stored_bytes()));
             match start.zip(end).and_then(|(start, end)| tail.get(start..end)) {
-                Some(stored) => fetcher.from_stored(stored, handle, kind),
-                None => fetcher.from_file(handle, kind),
+                Some(stored) => fetcher.decode_block(stored, handle, kind),
+                None => fetcher.read_block(handle, kind),
             }
         };
         let top = block(footer.top_index, BlockKind::TopIndex)?;
@@ -49,7 +50,10 @@ fn read_footer(file: &dyn File, tail: &[u8], file_bytes: u64) -> Result<Footer, 
     let damaged = |offset, malformed: Malformed| malformed.at(file.path(), offset, None);
     let Some(bytes) = tail.last_chunk::<FOOTER_BYTES>() else {
         let found = format_args!("a file of {file_bytes} bytes").to_string();
-        return Err(damaged(0, Malformed { expected: "a table, at least its footer of 72 bytes", found }));
+        return Err(damaged(
+            0,
+            Malformed { expected: "a table, at least its footer of 72 bytes", found },
+        ));
     };
     let offset = file_bytes - FOOTER_BYTES as u64;
     let footer = Footer::decode(bytes).map_err(|error| match error {

@@ -105,7 +105,7 @@ impl Walk<'_> {
 
     fn read(&mut self, handle: Handle, kind: BlockKind) -> Option<Block> {
         self.seen.blocks += 1;
-        self.table.fetcher.from_file(handle, kind).map_err(|error| self.report(error)).ok()
+        self.table.fetcher.read_block(handle, kind).map_err(|error| self.report(error)).ok()
     }
 
     /// Checks that the block at `handle` begins where the one before it ended.
@@ -137,8 +137,9 @@ impl Walk<'_> {
     }
 
     fn partition(&mut self, top: &Block, number: usize, partition: Partition) {
-        let filter =
-            partition.filter.and_then(|handle| Some((handle, self.read(handle, BlockKind::Filter)?)));
+        let filter = partition
+            .filter
+            .and_then(|handle| Some((handle, self.read(handle, BlockKind::Filter)?)));
         let place = partition.index;
         let Some(index) = self.read(place, BlockKind::Index) else {
             // Nothing leads to its data blocks; go on behind it.
@@ -212,9 +213,8 @@ impl Walk<'_> {
         handle: Handle,
         separator: &InternalKey,
     ) {
-        let is_above = |bound: &Option<InternalKey>| {
-            bound.as_ref().is_none_or(|bound| bound.as_ref() < key)
-        };
+        let is_above =
+            |bound: &Option<InternalKey>| bound.as_ref().is_none_or(|bound| bound.as_ref() < key);
         if !is_above(&self.last) || !is_above(&self.bound) || key > separator.as_ref() {
             let malformed = Malformed::new(
                 "keys in strictly ascending order, within the index's separators",

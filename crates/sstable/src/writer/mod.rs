@@ -17,9 +17,7 @@ use crate::format::{BlockKind, FOOTER_BYTES, Footer, Handle};
 use crate::keys;
 use crate::options::TableOptions;
 use crate::properties::Properties;
-use base::{
-    Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind,
-};
+use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};
 use output::Output;
 use std::fmt;
 use std::sync::Arc;
@@ -145,10 +143,7 @@ impl TableWriter {
     ///
     /// # Errors
     /// [`WriteAllError::Cursor`] when the cursor fails, [`WriteAllError::Table`] as [`TableWriter::add`].
-    pub fn write_all<C: Cursor>(
-        &mut self,
-        cursor: &mut C,
-    ) -> Result<u64, WriteAllError<C::Error>> {
+    pub fn write_all<C: Cursor>(&mut self, cursor: &mut C) -> Result<u64, WriteAllError<C::Error>> {
         let before = self.properties.entries;
         while cursor.is_valid() {
             self.add(cursor.key(), cursor.value())?;

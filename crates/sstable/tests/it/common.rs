@@ -31,7 +31,11 @@ pub fn tiny_options() -> TableOptions {
     }
 }
 
-pub fn write(file: Arc<dyn File>, options: TableOptions, entries: &[Entry]) -> Result<TableSummary, Error> {
+pub fn write(
+    file: Arc<dyn File>,
+    options: TableOptions,
+    entries: &[Entry],
+) -> Result<TableSummary, Error> {
     let mut writer = TableWriter::new(file, options);
     for (key, value) in entries {
         writer.add(key.as_ref(), value)?;
@@ -123,6 +127,7 @@ pub fn backward(cursor: &mut TableCursor) -> Result<Vec<Entry>, Error> {
 
 /// What a point read must find.
 pub fn newest<'a>(entries: &'a [Entry], user_key: &[u8], at: SeqNo) -> Option<&'a Entry> {
-    let first = entries.partition_point(|(key, _)| key.as_ref() < InternalKeyRef::seek_at(user_key, at));
+    let first =
+        entries.partition_point(|(key, _)| key.as_ref() < InternalKeyRef::seek_at(user_key, at));
     entries.get(first).filter(|(key, _)| *key.user_key == *user_key)
 }

@@ -19,7 +19,12 @@ fn entries() -> Vec<Entry> {
 }
 
 fn options(compression: Compression) -> TableOptions {
-    TableOptions { compression, checksum_salt: 0x0102_0304_0506_0708, ..tiny_options() }
+    TableOptions {
+        compression,
+        partition_bytes: 100,
+        checksum_salt: 0x0102_0304_0506_0708,
+        ..tiny_options()
+    }
 }
 
 fn golden(name: &str) -> PathBuf {

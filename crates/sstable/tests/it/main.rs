@@ -3,6 +3,7 @@
 mod common;
 mod damage;
 mod golden;
+mod largest;
 mod model;
 mod reading;
 mod recorder;

@@ -47,7 +47,14 @@ fn options() -> impl Strategy<Value = TableOptions> {
         (-2i32..6).prop_map(|level| Compression::Zstd { level }),
     ];
     (256usize..5000, 64usize..3000, 1usize..20, compression, 0u32..20, any::<u64>()).prop_map(
-        |(block_bytes, partition_bytes, restart_interval, compression, filter_bits_per_key, salt)| {
+        |(
+            block_bytes,
+            partition_bytes,
+            restart_interval,
+            compression,
+            filter_bits_per_key,
+            salt,
+        )| {
             TableOptions {
                 block_bytes,
                 partition_bytes,

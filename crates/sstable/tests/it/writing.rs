@@ -151,7 +151,9 @@ fn the_file_is_handed_to_the_disk_as_it_is_written() {
                 Call::Write { offset, len } => {
                     assert_eq!(offset, written);
                     written += len;
-                    assert!(bytes_per_sync == 0 || written - handed_over < bytes_per_sync + (256 << 10));
+                    assert!(
+                        bytes_per_sync == 0 || written - handed_over < bytes_per_sync + (256 << 10)
+                    );
                 }
                 Call::SyncRange { offset, len, wait } => {
                     assert_eq!((offset, wait), (handed_over, strict));
@@ -217,7 +219,8 @@ fn a_finished_table_survives_every_crash_and_an_unfinished_one_is_never_taken_fo
     for (key, value) in &entries {
         writer.add(key.as_ref(), value).unwrap();
     }
-    let reopen = |fs: &SimFs| sstable::Table::open(fs.open(Path::new(PATH), Access::Read).unwrap(), None);
+    let reopen =
+        |fs: &SimFs| sstable::Table::open(fs.open(Path::new(PATH), Access::Read).unwrap(), None);
     for seed in 0..20 {
         assert!(reopen(&fs.crash_clone(seed)).unwrap_err().is_corruption());
     }
