@@ -147,8 +147,8 @@ pub struct LiveFiles {
 /// Never among them: `CURRENT` and `CURRENT.tmp`, the live manifest, `LOCK`, files made since the database was opened, and names that
 /// are not ours.
 ///
-/// Call it with what [`VersionSet::live_files`](crate::VersionSet::live_files) says, which answers only once it is
-/// durable that these files are not needed.
+/// Call it once, after recovery, with what [`VersionSet::secure`](crate::VersionSet::secure) says, which answers only
+/// when it is durable that these files are not needed.
 pub fn orphans<'a>(names: impl IntoIterator<Item = &'a str>, live: &LiveFiles) -> Vec<FileName> {
     let is_old = |number: FileNumber| number < live.first_new;
     names

@@ -32,7 +32,7 @@ fn a_failure_of_any_operation_is_survived() {
             let mut crashes = 0;
             let outcome = run(&disk, short(), &steps, 1, &mut |acknowledged| {
                 crashes += 1;
-                for seed in 0..4 {
+                for seed in nth * 4..nth * 4 + 4 {
                     let set = recover(&disk.crash_clone(seed), short())
                         .unwrap_or_else(|error| panic!("{replay}, crash seed {seed}: {error}"));
                     let found = fingerprint(&set.current());
@@ -45,7 +45,7 @@ fn a_failure_of_any_operation_is_survived() {
             let set = outcome.set.unwrap();
             assert_eq!(fingerprint(&set.current()), expected[steps.len()], "{replay}");
             drop(set);
-            for seed in 0..2 {
+            for seed in nth * 4..nth * 4 + 2 {
                 let disk = disk.crash_clone(seed);
                 let set = recover(&disk, short()).unwrap();
                 assert_eq!(fingerprint(&set.current()), expected[steps.len()], "{replay}");
