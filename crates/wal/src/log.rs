@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - The places of one segment are dense and in the order of their tickets.
-//! - `durable <= ring.published() <= end of what is reserved`; each only grows.
+//! - `durable <= ring.published() <= reserved` (the end of the last reservation); each only grows.
 //! - Every reservation finishes its ticket, filled or aborted, or the log has failed.
 //!
 //! Concurrency. Lock order: `roller`, then `segments`, then `tail`; `syncing` and `failure` are leaves. No lock is held
@@ -59,6 +59,8 @@ pub(crate) struct Tail {
     pub segment: Arc<Segment>,
     /// The next free offset in the segment.
     pub offset: u64,
+    /// The position behind the last record that was reserved, in whichever segment.
+    pub reserved: u64,
     pub next_ticket: u64,
     /// The segment's end was (or is being) written into a successor's header: nothing more goes into it, even if that
     /// successor could not be completed.
@@ -68,7 +70,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The position of the end of what is reserved.
+    /// The position of the next free byte: behind the last record, or behind the header of a segment without one.
     pub fn end(&self) -> u64 {
         self.segment.base + self.offset
     }
@@ -129,6 +131,7 @@ impl Wal {
         let tail = Tail {
             segment,
             offset: SEGMENT_HEADER_BYTES,
+            reserved: SEGMENT_HEADER_BYTES,
             next_ticket: 0,
             frozen: false,
             records: 0,
@@ -168,6 +171,7 @@ impl Wal {
             return Err(ReserveError::NeedsRoom);
         };
         let offset = std::mem::replace(&mut tail.offset, end);
+        tail.reserved = tail.end();
         tail.next_ticket += 1;
         tail.records += 1;
         tail.payload_bytes += payload_len as u64;
@@ -321,12 +325,9 @@ impl Wal {
     /// # Errors
     /// As [`Wal::sync`].
     pub fn close(self) -> Result<(), Error> {
-        let is_empty = {
-            let tail = self.tail.lock();
-            tail.offset == SEGMENT_HEADER_BYTES
-        };
+        let has_records = self.tail.lock().next_ticket > 0;
         self.sync(self.reserved())?;
-        if is_empty {
+        if !has_records {
             return Ok(());
         }
         match self.reserve(0) {
@@ -339,9 +340,9 @@ impl Wal {
         self.sync(self.reserved())
     }
 
-    /// The end of what is reserved.
+    /// The end of the last record that was reserved.
     pub(crate) fn reserved(&self) -> LogPosition {
-        LogPosition(self.tail.lock().end())
+        LogPosition(self.tail.lock().reserved)
     }
 
     /// The cause for which the log has failed, if it has. One atomic load while it has not.

@@ -90,7 +90,8 @@ pub type Visit<'a, E> = dyn FnMut(SegmentNumber, u64, &[u8]) -> Result<(), E> + 
 ///
 /// `from` 0 stands for "nothing is recorded about the log": then an empty directory, or one in which the creation of
 /// the first segment was cut short, is a log in which nothing was ever written. Any other `from` was recorded after
-/// [`Wal::create`](crate::Wal::create) had returned, so that segment must exist.
+/// [`Wal::create`](crate::Wal::create) had returned, so a segment with that number or a later one must exist, and all
+/// from it on.
 ///
 /// # Errors
 /// [`RecoverError::Log`] with [`Error::Corrupt`], [`Error::MissingSegment`], [`Error::UnsupportedVersion`],

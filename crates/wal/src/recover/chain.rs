@@ -128,13 +128,14 @@ impl Search<'_> {
                 }
                 return Err(self.missing(self.from, NeededBy::Segment(number)));
             };
+            if predecessor.segment < self.from {
+                // Segments are numbered with gaps: the chain itself says that none is between these two.
+                break;
+            }
             end = Some(predecessor.end_offset);
             header = match self.headers.get(&predecessor.segment) {
                 Some(Ok(header)) => *header,
                 Some(Err(fault)) => return Err(self.damaged_header(predecessor.segment, fault)),
-                None if predecessor.segment < self.from => {
-                    return Err(self.missing(self.from, NeededBy::Caller));
-                }
                 None => {
                     return Err(self.missing(predecessor.segment, NeededBy::Segment(number)));
                 }

@@ -1,0 +1,107 @@
+//! A crash, and a fault, at every operation of random workloads, over several lives of the log.
+//!
+//! `POLDER_CRASH_SEEDS=N` runs N workloads instead of the few of a normal test run. A failure names the workload, the
+//! operation and the crash seed.
+
+use vfs::sim::{Effect, Fault, SimFs};
+
+use crate::history::{History, Promise, Rng};
+
+const STEPS: u64 = 60;
+
+fn workloads(default: u64) -> u64 {
+    std::env::var("POLDER_CRASH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// The operations of an undisturbed run of a workload.
+fn operations(workload: u64) -> u64 {
+    let fs = SimFs::new();
+    let mut history = History::new();
+    let mut rng = Rng::new(workload);
+    assert!(history.generation(&fs, &mut rng, STEPS, "undisturbed").is_ok());
+    history.check_disk(&fs, Promise::Acknowledged, "undisturbed");
+    fs.operations()
+}
+
+/// Power is cut at one operation, then, after recovery, at another one, and again: also while recovering and creating.
+#[test]
+fn a_power_cut_at_every_operation() {
+    let mut points = 0;
+    for workload in 1..=workloads(2) {
+        let total = operations(workload);
+        for cut in 1..=total {
+            let what = format!("workload {workload}, power cut at {cut} of {total}");
+            let mut fs = SimFs::new();
+            let mut history = History::new();
+            let mut rng = Rng::new(workload);
+            fs.power_off_at(cut);
+            drop(history.generation(&fs, &mut rng, STEPS, &what));
+            let mut rng = Rng::new(workload * 1_000_003 + cut);
+            for life in 0..3 {
+                let seed = rng.below(u64::MAX);
+                let what = format!("{what}, life {life}, crash seed {seed}");
+                fs = fs.crash_clone(seed);
+                history.check_disk(&fs.crash_clone(0), Promise::Synced, &what);
+                // Recovery and creation take about ten operations.
+                fs.power_off_at(fs.operations() + 1 + rng.below(25));
+                points += 1;
+                drop(history.generation(&fs, &mut rng, 10, &what));
+            }
+            history.check_disk(&fs.crash_clone(cut), Promise::Synced, &what);
+        }
+    }
+    println!("{points} crashes");
+}
+
+/// The process is killed at one operation, and recovery finds what is in the system's memory; then the power is cut
+/// while it recovers, creates or goes on.
+#[test]
+fn a_kill_at_every_operation() {
+    for workload in 101..=100 + workloads(2) {
+        let total = operations(workload);
+        for kill in 1..=total {
+            let what = format!("workload {workload}, killed at {kill} of {total}");
+            let fs = SimFs::new();
+            let mut history = History::new();
+            let mut rng = Rng::new(workload);
+            fs.inject(Fault::any(Effect::IO).nth(kill).times(u64::MAX));
+            drop(history.generation(&fs, &mut rng, STEPS, &what));
+            fs.clear_faults();
+            // Looked at on a copy, since recovering syncs.
+            history.check_disk(&crate::kit::killed(&fs), Promise::Acknowledged, &what);
+            let mut rng = Rng::new(workload * 1_000_003 + kill);
+            fs.power_off_at(fs.operations() + 1 + rng.below(25));
+            drop(history.generation(&fs, &mut rng, 10, &what));
+            for seed in 0..3 {
+                history.check_disk(&fs.crash_clone(seed), Promise::Synced, &what);
+            }
+        }
+    }
+}
+
+/// One operation fails, in each way; the log goes on, or ends, and keeps what it promised.
+#[test]
+fn a_fault_at_every_operation() {
+    let short = |written| Effect::ShortWrite { written, failure: std::io::ErrorKind::StorageFull };
+    let effects =
+        [Effect::IO, Effect::NO_SPACE, short(5), short(70), short(1 << 20), Effect::FailSync];
+    for workload in 201..=200 + workloads(1) {
+        let total = operations(workload);
+        for (i, effect) in effects.into_iter().enumerate() {
+            for at in 1..=total {
+                let what = format!("workload {workload}, {effect:?} at {at} of {total}");
+                let fs = SimFs::new();
+                let mut history = History::new();
+                let mut rng = Rng::new(workload);
+                fs.inject(Fault::any(effect).nth(at));
+                drop(history.generation(&fs, &mut rng, STEPS, &what));
+                fs.clear_faults();
+                for seed in 0..2 {
+                    let crashed = fs.crash_clone(at * 10 + seed + i as u64);
+                    history.check_disk(&crashed, Promise::Synced, &what);
+                }
+                history.check_disk(&fs, Promise::Acknowledged, &what);
+            }
+        }
+    }
+}
