@@ -101,6 +101,24 @@ impl Progress {
     }
 }
 
+/// Is told when one of its threads ends by a panic.
+pub(crate) trait OnPanic {
+    fn thread_panicked(&self, name: &str);
+}
+
+struct PanicGuard<'a, S: OnPanic> {
+    shared: &'a S,
+    name: &'a str,
+}
+
+impl<S: OnPanic> Drop for PanicGuard<'_, S> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.thread_panicked(self.name);
+        }
+    }
+}
+
 /// The engine's own threads.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
@@ -112,15 +130,18 @@ impl Threads {
     ///
     /// # Errors
     /// [`Error::Thread`] when the system has no room for it.
-    pub(crate) fn start<S: Send + Sync + 'static>(
+    pub(crate) fn start<S: OnPanic + Send + Sync + 'static>(
         &self,
-        name: &str,
+        name: &'static str,
         shared: &Arc<S>,
         run: fn(&S),
     ) -> Result<(), Error> {
         let shared = Arc::clone(shared);
-        let handle = thread::spawn_named(name, move || run(&shared))
-            .map_err(|source| Error::Thread { source })?;
+        let run = move || {
+            let _guard = PanicGuard { shared: &*shared, name };
+            run(&shared);
+        };
+        let handle = thread::spawn_named(name, run).map_err(|source| Error::Thread { source })?;
         self.running.lock().push(handle);
         Ok(())
     }
@@ -144,6 +165,26 @@ mod tests {
         assert!(signal.wait(Some(base::sync::now()))); // nothing pending: the deadline ends it
         signal.stop();
         assert!(!signal.wait(None) && signal.is_stopped());
+    }
+
+    #[derive(Default)]
+    struct Shared {
+        panicked: Mutex<Vec<String>>,
+    }
+
+    impl OnPanic for Shared {
+        fn thread_panicked(&self, name: &str) {
+            self.panicked.lock().push(name.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_told_and_not_merely_gone() {
+        let (threads, shared) = (Threads::default(), Arc::new(Shared::default()));
+        threads.start("well", &shared, |_| {}).unwrap();
+        threads.start("ill", &shared, |_| panic!("on purpose")).unwrap();
+        assert!(!threads.join());
+        assert_eq!(*shared.panicked.lock(), ["ill"]);
     }
 
     #[test]

@@ -18,27 +18,14 @@ use crate::options::{Options, WriteOptions};
 use crate::read::Iter;
 use crate::read::iter::SnapshotGuard;
 use crate::recovery;
-use crate::shared::Shared;
+use crate::shared::{Owner, Shared};
 use crate::stats::Stats;
 
 /// The name of the column family that every database has.
 pub const DEFAULT_FAMILY: &str = "default";
 
-/// Closes the database when the last handle goes.
-struct Owner(Arc<Shared>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.close() {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the database was not closed cleanly"
-            );
-        }
-    }
-}
-
-/// An open database. Clones are handles to the same one; it is closed when the last handle goes, or by [`Db::close`].
+/// An open database. Clones are handles to the same one; it is closed by [`Db::close`], or when the
+/// last handle, family, snapshot and iterator is gone.
 ///
 /// All calls may be made from any thread at the same time. Calls without a family in their name act on the default
 /// column family.
@@ -73,8 +60,12 @@ impl Db {
         Ok(Self { owner: Arc::new(Owner(shared)) })
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.owner.0
+    fn shared(&self) -> &Shared {
+        &self.owner
+    }
+
+    fn read_now(&self) -> SnapshotGuard {
+        SnapshotGuard::now(&self.owner)
     }
 
     fn default_family(&self) -> Family {
@@ -176,7 +167,7 @@ impl Db {
     /// The database as it is now, for any number of reads. While it is open, the versions that it sees are kept.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { guard: SnapshotGuard::now(self.shared()), db: self.clone() }
+        Snapshot { guard: self.read_now() }
     }
 
     /// Makes a column family.
@@ -322,7 +313,7 @@ impl Family {
     /// # Errors
     /// As [`Db::iter`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        Iter::new(SnapshotGuard::now(self.db.shared()), self.id, Bound::Unbounded, Bound::Unbounded)
+        Iter::new(self.db.read_now(), self.id, Bound::Unbounded, Bound::Unbounded)
     }
 
     /// As [`Db::range`], in this family.
@@ -331,7 +322,7 @@ impl Family {
     /// As [`Db::range`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
         let (lower, upper) = copied(&bounds);
-        Iter::new(SnapshotGuard::now(self.db.shared()), self.id, lower, upper)
+        Iter::new(self.db.read_now(), self.id, lower, upper)
     }
 }
 
@@ -345,8 +336,6 @@ impl From<&Family> for FamilyId {
 #[derive(Clone)]
 pub struct Snapshot {
     guard: SnapshotGuard,
-    /// Keeps the database open.
-    db: Db,
 }
 
 impl Snapshot {
@@ -355,7 +344,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
-        self.db.shared().get(FamilyId::DEFAULT, key.as_ref(), Some(self.guard.at))
+        self.guard.owner.get(FamilyId::DEFAULT, key.as_ref(), Some(self.guard.at))
     }
 
     /// As [`Family::get`], as of the snapshot.
@@ -363,7 +352,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::get`]; [`Error::UnknownFamilyNumber`] for a family of another database.
     pub fn get_in(&self, family: &Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
-        self.db.shared().get(family.id, key.as_ref(), Some(self.guard.at))
+        self.guard.owner.get(family.id, key.as_ref(), Some(self.guard.at))
     }
 
     /// As [`Db::iter`], as of the snapshot.

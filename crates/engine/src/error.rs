@@ -117,6 +117,12 @@ pub enum Error {
     /// the batch as a whole, or not at all.
     #[error("a thread panicked in the middle of a write")]
     WriterPanicked,
+    /// A background thread ended by a defect: what it was doing is undone by reopening.
+    #[error("the thread {name} panicked")]
+    ThreadPanicked {
+        /// Which thread.
+        name: String,
+    },
     /// The system had no room for a background thread.
     #[error("a background thread could not be started")]
     Thread {
@@ -202,7 +208,9 @@ impl Error {
             | Self::FlushFailing { .. }
             | Self::CompactionFailing { .. }
             | Self::OutOfMemory { .. } => ErrorKind::RetryLater,
-            Self::ReadOnly { .. } | Self::WriterPanicked => ErrorKind::ReadOnly,
+            Self::ReadOnly { .. } | Self::WriterPanicked | Self::ThreadPanicked { .. } => {
+                ErrorKind::ReadOnly
+            }
             Self::TableFile { .. } | Self::LogRecord { .. } => ErrorKind::Corruption,
             Self::Log(error) | Self::Recovery(error) => log_kind(error),
             Self::Manifest(error) => manifest_kind(error),

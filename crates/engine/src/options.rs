@@ -35,6 +35,10 @@ pub struct Options {
     pub max_batch_bytes: u64,
     /// Size of a log segment. Default: 64 MiB.
     pub wal_segment_bytes: u64,
+    /// The log may grow to about this much before the column families that hold its oldest segment are flushed, however
+    /// little they hold; 0: four times the largest of `write_budget`, `write_buffer_size` and `wal_segment_bytes`.
+    /// Default: 0.
+    pub max_total_wal_size: u64,
     /// Tables in level 0 at which it is compacted. Default: 4.
     pub level0_file_num_compaction_trigger: usize,
     /// Tables in level 0 from which on writes are slowed down. Default: 20.
@@ -75,6 +79,7 @@ impl Default for Options {
             max_write_buffer_number: 8,
             max_batch_bytes: 256 * MIB,
             wal_segment_bytes: 64 * MIB,
+            max_total_wal_size: 0,
             level0_file_num_compaction_trigger: 4,
             level0_slowdown_writes_trigger: 20,
             level0_stop_writes_trigger: 36,
@@ -94,6 +99,20 @@ impl Default for Options {
 }
 
 impl Options {
+    /// `max_total_wal_size`, or what stands in for it.
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        match self.max_total_wal_size {
+            0 => {
+                4 * self
+                    .write_budget
+                    .unwrap_or(0)
+                    .max(self.write_buffer_size)
+                    .max(self.wal_segment_bytes)
+            }
+            bytes => bytes,
+        }
+    }
+
     /// Checks that each value makes sense and that no two contradict each other.
     ///
     /// # Errors

@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
-use base::sync::{ArcCell, Condvar, Mutex};
+use base::sync::{ArcCell, Condvar, Duration, Mutex, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::Pool;
 use memtable::{Chunk, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{FileName, ManifestOptions, VersionEdit};
-use vfs::Fs;
+use vfs::{FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal, WalOptions};
 
 use crate::background::{Progress, Signal, Threads};
@@ -47,12 +47,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     if options.create_if_missing {
         fs.create_dir_all(dir)?;
     }
-    let lock_path = FileName::Lock.path_in(dir);
-    let lock = fs.lock(&lock_path).map_err(|source| match source.kind() {
-        vfs::ErrorKind::Locked => Error::Locked { path: lock_path.clone(), source },
-        vfs::ErrorKind::NotFound => Error::NoDatabase { path: dir.to_owned() },
-        _ => Error::File(source),
-    })?;
+    let lock = lock_directory(&*fs, dir)?;
 
     let janitor_signal = Arc::new(Signal::default());
     let wake = Arc::clone(&janitor_signal);
@@ -102,11 +97,35 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     Ok(shared)
 }
 
+/// Takes the directory's lock. A process that this one is just starting has a copy of an older lock's descriptor until
+/// it has begun to run its own program, so the lock is asked for a few times before it counts as held.
+fn lock_directory(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>, Error> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(5);
+    let path = FileName::Lock.path_in(dir);
+    let mut tries = 1;
+    loop {
+        let source = match fs.lock(&path) {
+            Ok(lock) => return Ok(lock),
+            Err(source) => source,
+        };
+        match source.kind() {
+            vfs::ErrorKind::Locked if tries < TRIES => {
+                tries += 1;
+                thread::sleep(PAUSE);
+            }
+            vfs::ErrorKind::Locked => return Err(Error::Locked { path, source }),
+            vfs::ErrorKind::NotFound => return Err(Error::NoDatabase { path: dir.to_owned() }),
+            _ => return Err(Error::File(source)),
+        }
+    }
+}
+
 /// Stores the first view and starts the threads.
 fn start(shared: &Arc<Shared>) -> Result<(), Error> {
     shared.store_view(&shared.commit.lock());
     shared.update_stall(&shared.versions.current());
-    let threads: [(&str, fn(&Shared)); 3] = [
+    let threads: [(&'static str, fn(&Shared)); 3] = [
         ("polder-flush", flush::run),
         ("polder-compact", compaction::run),
         ("polder-janitor", janitor::run),
@@ -186,7 +205,10 @@ struct Replay<'a> {
     outputs: Outputs<'a>,
     pool: &'a Pool,
     families: Vec<FamilyState>,
+    /// The newest sequence number that is in a table or was replayed.
     visible: SeqNo,
+    /// How far the log was replayed. Behind `visible` where another family was flushed further.
+    replayed: SeqNo,
     next_memtable: u64,
 }
 
@@ -197,7 +219,14 @@ impl<'a> Replay<'a> {
             version.families().zip(1..).map(|(family, id)| FamilyState::new(family.id(), id));
         let families: Vec<_> = families.collect();
         let next_memtable = families.len() as u64 + 1;
-        Self { outputs, pool, families, visible: version.last_seq(), next_memtable }
+        Self {
+            outputs,
+            pool,
+            families,
+            visible: version.last_seq(),
+            replayed: SeqNo::ZERO,
+            next_memtable,
+        }
     }
 
     /// Reads the log and seals what it held.
@@ -232,6 +261,7 @@ impl<'a> Replay<'a> {
             let seq = SeqNo::new(seq);
             self.apply_entry(segment, seq, &entry)?;
             // Only now: what is flushed to make room for an entry ends before it.
+            self.replayed = seq;
             self.visible = self.visible.max(seq);
         }
         Ok(())
@@ -299,7 +329,7 @@ impl<'a> Replay<'a> {
                 std::mem::replace(&mut family.active, Arc::new(Memtable::new(self.next_memtable)));
             self.next_memtable += 1;
             let written = self.outputs.write_memtables(&[full], vec![self.visible])?;
-            edit.flushed_seq.push((family.id, self.visible));
+            edit.flushed_seq.push((family.id, self.replayed));
             if let Some(meta) = written {
                 handles.push(self.outputs.tables.open_written(&meta)?);
                 edit.added_tables.push((family.id, 0, meta));

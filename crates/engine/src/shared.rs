@@ -15,7 +15,7 @@ use version::{PinReport, pick::CompactionOptions};
 use vfs::FileLock;
 use wal::Wal;
 
-use crate::background::{Progress, Signal, Threads};
+use crate::background::{OnPanic, Progress, Signal, Threads};
 use crate::commit::state::CommitState;
 use crate::compaction::ManualCompactions;
 use crate::error::Error;
@@ -59,6 +59,35 @@ pub(crate) struct Shared {
     pub(crate) threads: Threads,
     /// The directory's lock, until the database is closed.
     pub(crate) lock: Mutex<Option<Box<dyn FileLock>>>,
+}
+
+/// Closes the database when the last handle, snapshot or iterator goes.
+pub(crate) struct Owner(pub(crate) Arc<Shared>);
+
+impl std::ops::Deref for Owner {
+    type Target = Arc<Shared>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the database was not closed cleanly"
+            );
+        }
+    }
+}
+
+impl OnPanic for Shared {
+    fn thread_panicked(&self, name: &str) {
+        self.fail(Error::ThreadPanicked { name: name.to_owned() });
+    }
 }
 
 impl Shared {

@@ -126,6 +126,11 @@ pub mod thread {
     pub use super::backend::thread::{JoinHandle, current, park, yield_now};
     pub use std::thread::panicking;
 
+    /// Lets others go on; a model does not wait.
+    pub fn sleep(_time: std::time::Duration) {
+        yield_now();
+    }
+
     /// Starts a thread; a model does not name it.
     ///
     /// # Errors

@@ -119,7 +119,7 @@ impl<T> Deref for ArcRef<T> {
 
 /// Threads.
 pub mod thread {
-    pub use std::thread::{JoinHandle, current, panicking, park, yield_now};
+    pub use std::thread::{JoinHandle, current, panicking, park, sleep, yield_now};
 
     /// Starts a thread under a name.
     ///

@@ -22,7 +22,7 @@ use credit::{AcquireError, Permit, TryAcquireError};
 use memtable::Chunk;
 use wal::ReserveError;
 
-use crate::commit::state::{CommitState, FlushReason, LastReservation};
+use crate::commit::state::{CommitState, FamilyState, FlushReason, LastReservation};
 use crate::commit::{Needs, Reservation, Rooms, Turn};
 use crate::error::Error;
 use crate::options::WriteOptions;
@@ -141,6 +141,7 @@ impl Shared {
                 Lack::Log => {
                     drop(state);
                     self.timed(StallCause::Log, bytes, || Ok(self.wal.make_room(bytes)?))?;
+                    self.bound_log();
                 }
                 Lack::Ring(ticket) => {
                     drop(state);
@@ -342,6 +343,22 @@ impl Shared {
             AcquireError::TimedOut => Error::TimedOut { what: WHAT },
             _ => self.health.refusal(),
         })
+    }
+
+    /// Flushes the families that hold the log's oldest segment, if the log is longer than it should be (F6).
+    pub(crate) fn bound_log(&self) {
+        if self.wal.live_bytes() <= self.options.log_bytes_max() {
+            return;
+        }
+        let mut state = self.commit.lock();
+        let oldest = state.families.iter().filter_map(FamilyState::oldest_segment).min();
+        for at in 0..state.families.len() {
+            if state.families[at].first_segment == oldest {
+                self.seal(&mut state, at, FlushReason::LogSize);
+            }
+        }
+        drop(state);
+        self.flush_signal.notify();
     }
 
     /// Makes sure that a flush which returns credits is under way, if anything can be flushed.

@@ -16,33 +16,33 @@ use crate::read::level::LevelCursor;
 use crate::read::merge::{Child, MergeCursor};
 use crate::read::scan::{self, Batch, BatchLimit};
 use crate::read::view::ReadView;
-use crate::shared::Shared;
+use crate::shared::{Owner, Shared};
 use crate::tables::TableFile;
 
-/// A reader's place in the list of snapshots; released on drop.
+/// A reader's place in the list of snapshots; released on drop. Keeps the database open.
 pub(crate) struct SnapshotGuard {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) owner: Arc<Owner>,
     pub(crate) at: SeqNo,
 }
 
 impl SnapshotGuard {
     /// Registers a reader at what is visible now.
-    pub(crate) fn now(shared: &Arc<Shared>) -> Self {
-        let at = shared.snapshots.register(|| shared.visible());
-        Self { shared: Arc::clone(shared), at }
+    pub(crate) fn now(owner: &Arc<Owner>) -> Self {
+        let at = owner.snapshots.register(|| owner.visible());
+        Self { owner: Arc::clone(owner), at }
     }
 }
 
 impl Clone for SnapshotGuard {
     fn clone(&self) -> Self {
-        self.shared.snapshots.register_again(self.at);
-        Self { shared: Arc::clone(&self.shared), at: self.at }
+        self.owner.snapshots.register_again(self.at);
+        Self { owner: Arc::clone(&self.owner), at: self.at }
     }
 }
 
 impl Drop for SnapshotGuard {
     fn drop(&mut self) {
-        self.shared.snapshots.release(self.at);
+        self.owner.snapshots.release(self.at);
     }
 }
 
@@ -72,8 +72,8 @@ impl Iter {
         lower: Bound<Bytes>,
         upper: Bound<Bytes>,
     ) -> Result<Self, Error> {
-        snapshot.shared.health.check_open()?;
-        snapshot.shared.view.load().family(family)?;
+        snapshot.owner.health.check_open()?;
+        snapshot.owner.view.load().family(family)?;
         let is_read = is_empty(&lower, &upper);
         Ok(Self {
             snapshot,
@@ -141,7 +141,7 @@ impl Iter {
             Bound<&[u8]>,
         ) -> Result<Batch, Error>,
     ) -> Result<Batch, Error> {
-        let shared = &self.snapshot.shared;
+        let shared: &Shared = &self.snapshot.owner;
         shared.health.check_open()?;
         if is_empty(&self.lower, &self.upper) {
             return Ok(Batch::default());

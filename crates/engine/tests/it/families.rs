@@ -61,3 +61,19 @@ fn families_that_are_flushed_at_different_times_are_recovered_together() {
     assert_eq!(db.iter().unwrap().count(), 3000);
     assert_eq!(db.family("other").unwrap().iter().unwrap().count(), 3000);
 }
+
+/// F6: a family that is written to once does not keep the log for ever.
+#[test]
+fn an_idle_family_does_not_pin_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let idle = db.create_family("idle").unwrap();
+    idle.put("k", "v").unwrap();
+    for i in 0..40_000u32 {
+        db.put(i.to_be_bytes(), [1; 500]).unwrap();
+    }
+    let stats = db.stats();
+    assert!(stats.log_bytes > 20 << 20, "{stats:?}");
+    assert!(stats.log_live_bytes < 8 << 20, "{stats:?}");
+    assert_eq!(idle.get("k").unwrap().unwrap(), "v");
+}

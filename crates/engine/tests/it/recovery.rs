@@ -131,3 +131,26 @@ fn orphans_of_interrupted_jobs_are_removed_and_strangers_are_not() {
     assert!(dir.path().join("notes.txt").exists());
     assert_eq!(all(&db).len(), 1);
 }
+
+/// A family that was flushed further than another must not take the other's entries with it when the replay has to
+/// flush on its way.
+#[test]
+fn a_replay_that_flushes_on_the_way_skips_nothing_of_a_family_that_was_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let behind = db.create_family("behind").unwrap();
+    let mut written = 0u32;
+    // The default family fills its memtables; the other one is not flushed.
+    while db.stats().flushes < 3 {
+        let mut batch = engine::WriteBatch::new();
+        batch.put(written.to_be_bytes(), [7; 300]).put_in(&behind, written.to_be_bytes(), [8; 20]);
+        db.write(&batch, &WriteOptions::default()).unwrap();
+        written += 1;
+    }
+    let crashed = copy(dir.path());
+    for _ in 0..2 {
+        let db = open(crashed.path(), &Options { write_buffer_size: 64 << 10, ..small() });
+        assert_eq!(db.iter().unwrap().count(), written as usize);
+        assert_eq!(db.family("behind").unwrap().iter().unwrap().count(), written as usize);
+    }
+}
