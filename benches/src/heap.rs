@@ -4,8 +4,9 @@
 //! memtables' arenas) is not in it; the benchmark adds that from the engine's own account.
 //!
 //! Cost: one atomic addition for each allocation and each release, and rarely a second one when the
-//! peak moves. On a cache line that all threads share this is some nanoseconds each, and grows with
-//! the number of threads that allocate at once; the figures of the benchmark include it.
+//! peak moves. Measured on two shared cores, 100 bytes allocated and released in a loop: 25 ns without
+//! and 50 ns with it on one thread, 45 ns and 100 ns on two threads at once, which share the counters.
+//! The figures of the benchmark include it.
 //!
 //! Concurrency: both counters are `Relaxed`; they order nothing. The peak is exact, because it is
 //! raised by the value that the very addition returned.

@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         eprintln!("the database is kept in {}", scratch.path().display());
     }
     Ok(Outcome {
+        arguments: arguments(),
         load: source.describe(),
         batch: args.batch,
         sync: args.sync,
@@ -74,6 +75,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         sent_to_storage,
         verified,
     })
+}
+
+/// The command line, so that a result says how to get it again.
+fn arguments() -> String {
+    let words = std::env::args_os().skip(1);
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 fn source(args: &Args) -> Result<Box<dyn Source>> {

@@ -1,16 +1,17 @@
 //! Tells how far the run is: a bar on a terminal, plain lines elsewhere. Both on standard error, so
 //! that the result on standard output stands alone.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Time between two plain lines of a phase.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-const BAR: &str = "{prefix:>10} [{bar:32}] {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
+const BAR: &str = "{prefix:>10} [{bar:32}] {human_pos} of {human_len}, {rate}, {eta} left";
 const SPINNER: &str = "{prefix:>10} {spinner} {human_pos} in {elapsed}";
 
 /// One phase of the run, from its start until it is dropped or finished.
@@ -66,6 +67,10 @@ fn bar(name: &'static str, total: Option<u64>) -> ProgressBar {
     // The templates are constants, and a test reads them.
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // The bar has nowhere to report an error to.
+        write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
+    });
     bar.set_style(style.progress_chars("=> "));
     bar.set_prefix(name);
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -14,6 +14,8 @@ use crate::verify::Verified;
 /// Everything that a run has measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
+    /// The command line, without the name of the program.
+    pub(crate) arguments: String,
     /// What was written.
     pub(crate) load: String,
     /// Operations in one call.
@@ -92,6 +94,7 @@ impl Outcome {
         let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
         let seconds = Duration::as_secs_f64;
         let (stats, peaks, verified) = (&self.stats, &self.peaks, &self.verified);
+        put("arguments", json!(self.arguments));
         put("load", json!(self.load));
         put("batch", json!(self.batch));
         put("sync", json!(self.sync));
@@ -162,6 +165,7 @@ impl Outcome {
 
     fn speed_rows(&self, rows: &mut Vec<Row>) {
         let ingested = &self.ingested;
+        rows.push(row("command", format!("cargo xtask bench {}", self.arguments)));
         rows.push(row("load", &self.load));
         let sync = if self.sync { "each synced" } else { "not synced" };
         rows.push(row("calls", format!("{} operations each, {sync}", self.batch)));
@@ -375,7 +379,7 @@ pub(crate) fn comparison(on: &Map<String, Value>, off: &Map<String, Value>) -> S
         let (on, off) = (figure(on, name), figure(off, name));
         let shown = |value: Option<f64>| value.map_or_else(|| "not told".to_owned(), show);
         let ratio = match (on, off) {
-            (Some(on), Some(off)) if on > 0.0 => format!("{:.2}", off / on),
+            (Some(on), Some(off)) if on > 0.0 && off > 0.0 => format!("{:.2}", off / on),
             _ => String::new(),
         };
         rows.push(Row::Cells(vec![title.to_owned(), shown(on), shown(off), ratio]));

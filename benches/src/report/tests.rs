@@ -14,6 +14,7 @@ fn outcome() -> Outcome {
     stats.credit_waits = 3;
     stats.credit_wait = Duration::from_millis(1500);
     Outcome {
+        arguments: "--keys 1000".to_owned(),
         load: "a load".to_owned(),
         batch: 1,
         sync: false,
