@@ -7,7 +7,7 @@
 //! Invariants:
 //! - a version is installed only after the edit that makes it is durable in the manifest that `CURRENT` durably names;
 //! - while it is unknown what a restart would read (after a failed write, sync or rename, and between recovery and the
-//!   first fresh manifest), no table is handed out to be removed, and no manifest is removed.
+//!   first fresh manifest), no table is handed out to be removed, and no manifest that it may read is removed.
 //!
 //! Concurrency: `writer` serialises edits and is held during I/O. Readers never take it: they load the current version.
 //! A version that dies takes the lock of its pins alone (see [`crate::version`]). Lock order: `writer`, then pins.
@@ -124,15 +124,14 @@ impl<H> VersionSet<H> {
         })?;
         let set = Self::new(fs, dir, options, wake, state, first_new, TableIndex::default());
         set.writer.lock().take_manifest(manifest, options);
-        set.pins.hand_out();
         Ok(set)
     }
 
     /// Opens the database in `dir`: `CURRENT`, the manifest that it names, and whether the tables that it lists are
     /// there with the right lengths. `make_handle` is then called once for each table. Nothing is written.
     ///
-    /// Nothing is handed out to be removed until [`VersionSet::secure`] or [`VersionSet::apply`] has made a fresh
-    /// manifest durable: what was read may not be, if it was written just before the process ended.
+    /// Remove no file before [`VersionSet::secure`] or [`VersionSet::apply`] has made a fresh manifest durable: what was
+    /// read may not be, if it was written just before the process ended, and a crash would bring back the state before.
     ///
     /// `wake` is called when tables have become reclaimable, by whichever thread dropped the last hold on a version, a
     /// reader's or one inside [`VersionSet::apply`]. It must be quick, must not block, and must not call this set: set

@@ -130,9 +130,9 @@ struct PinState {
 }
 
 impl Pins {
-    /// No version yet. Nothing is handed out before [`Pins::hand_out`].
+    /// No version yet.
     pub fn new(wake: Wake) -> Arc<Self> {
-        let state = PinState { extents: Extents::new(), ready: Vec::new(), is_withheld: true };
+        let state = PinState { extents: Extents::new(), ready: Vec::new(), is_withheld: false };
         Arc::new(Self { state: Mutex::new(state), wake })
     }
 

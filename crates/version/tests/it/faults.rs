@@ -133,6 +133,33 @@ fn an_edit_that_was_given_up_is_gone_once_the_set_is_secure() {
     }
 }
 
+/// A process that ends while an edit is in the page cache alone: the next one reads it, and removes what it dropped. That
+/// must not be before the edit is durable, and syncing the file that the system calls clean would not make it so.
+#[test]
+fn what_recovery_read_is_durable_once_it_is_secure() {
+    let mut lost = 0;
+    for seed in 0..40 {
+        let fs = SimFs::new();
+        let set = create(&fs, long()).unwrap();
+        let table = flush(&fs, &set, 1);
+        fs.inject(Fault::new(Operation::SyncData, Effect::FailSync).on_path("MANIFEST"));
+        set.apply(remove(0, &table), vec![]).unwrap_err();
+        drop(set);
+        let set = recover(&fs, long()).unwrap();
+        assert_eq!(set.current().tables().count(), 0, "the edit is in the page cache");
+        lost += recover(&fs.crash_clone(seed), long()).unwrap().current().tables().count();
+        let read = set.recovery().unwrap().manifest;
+        let live = set.secure().unwrap();
+        assert_ne!(live.manifest, read);
+        assert_eq!(set.secure().unwrap(), live, "once");
+        remove_orphans(&fs, &set).unwrap();
+        assert_no_leak(&fs, &set);
+        let crashed = recover(&fs.crash_clone(seed), long()).unwrap();
+        assert_eq!(crashed.current().tables().count(), 0, "seed {seed}");
+    }
+    assert!(lost > 0, "no seed shows the loss that this is about");
+}
+
 /// A manifest that cannot be replaced by a shorter one grows on: a full disk there is no reason to stop.
 #[test]
 fn a_replacement_that_fails_leaves_the_old_manifest_in_use() {

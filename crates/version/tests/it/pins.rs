@@ -83,22 +83,6 @@ fn creation_versions_survive_a_restart_and_a_move() {
     assert_eq!(set.take_reclaimable(), [table.number]);
 }
 
-/// R1, R5: what recovery found is handed out only after a fresh manifest is durable.
-#[test]
-fn nothing_is_handed_out_between_recovery_and_the_first_fresh_manifest() {
-    let (fs, set) = new_set();
-    flush(&fs, &set, 1);
-    drop(set);
-    let set = recover(&fs, ManifestOptions::default()).unwrap();
-    let operations = fs.operations();
-    assert_eq!(set.take_reclaimable(), []);
-    assert_eq!(fs.operations(), operations);
-    let manifest = set.recovery().unwrap().manifest;
-    let live = set.secure().unwrap();
-    assert_ne!(live.manifest, manifest);
-    assert_eq!(set.secure().unwrap(), live, "once");
-}
-
 /// R7: reader and writer on one thread, while storage grows; R6: what is pinned stays bounded.
 #[test]
 fn a_reader_blocks_no_writer_whatever_it_pins() {
