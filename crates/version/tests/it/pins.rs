@@ -43,6 +43,32 @@ fn a_table_comes_free_when_its_last_reader_closes() {
     assert_eq!(set.take_reclaimable(), [], "each table once (R5)");
 }
 
+/// Some systems do not remove a file that is open: a table's handle goes before its file is given up.
+#[test]
+fn a_handle_is_dropped_before_its_file_is_given_up() {
+    struct Handle(Arc<Mutex<Vec<&'static str>>>);
+    impl Drop for Handle {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push("closed");
+        }
+    }
+    let fs = SimFs::new();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let wake = {
+        let events = Arc::clone(&events);
+        Box::new(move || events.lock().unwrap().push("may be removed"))
+    };
+    let options = ManifestOptions::default();
+    let set = VersionSet::create(Arc::new(fs.clone()), dir(), options, wake).unwrap();
+    let table = meta(set.new_file_number(), 1);
+    set.apply(add(0, &table), vec![Handle(Arc::clone(&events))]).unwrap();
+    let reader = set.current();
+    set.apply(remove(0, &table), vec![]).unwrap();
+    assert!(events.lock().unwrap().is_empty());
+    drop(reader);
+    assert_eq!(*events.lock().unwrap(), ["closed", "may be removed"]);
+}
+
 /// R1: what came and went after the only reader is free at once, however old that reader is.
 #[test]
 fn what_no_reader_can_reach_is_free_although_an_older_reader_is_open() {
