@@ -11,10 +11,10 @@
 //! access to an atomic, and a writer's own load hides a reader's earlier one from its compare-and-swap: the other way
 //! round it explores a single interleaving.
 //!
-//! Shown able to fail: the link's compare-and-swap with `Relaxed` instead of `Release`, or its load with `Relaxed`
-//! instead of `Acquire`, fails every model with a reader or two writers; a plain store in place of the
-//! compare-and-swap, or going on at the next level after a failed one, fails
-//! `two_writers_in_one_gap`; linking the upper levels before the bottom one fails `a_reader_going_back_beside_a_writer`.
+//! Shown able to fail, by these changes to `List`: the compare-and-swap `Relaxed` instead of `Release`, or the load
+//! `Relaxed` instead of `Acquire` (every model fails); a plain store in place of the compare-and-swap, going on after a
+//! failed one as if it had succeeded, or trying again without a new search (every model with two writers); linking a
+//! tower from its top down (all but the reader going forward).
 #![cfg(loom)]
 
 use std::sync::Arc;
