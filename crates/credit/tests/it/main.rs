@@ -2,7 +2,11 @@
 #![cfg(not(loom))]
 
 mod flat;
+mod limiting;
+mod model;
 mod nested;
+mod simulated;
+mod stress;
 mod watching;
 
 use std::sync::mpsc::{Receiver, channel};
