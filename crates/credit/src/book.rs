@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::account::Account;
-use crate::error::{AcquireError, ChildError};
+use crate::error::{AcquireError, Cause, ChildError};
 use crate::handle::Handle;
 use crate::ledger::Site;
 use crate::node::{End, Node, Queued, Terms, Ticket};
@@ -399,11 +399,21 @@ impl Book {
     /// Ends `top` and all below it; the first end stays.
     pub(crate) fn end(&mut self, top: NodeId, end: End) {
         self.node_mut(top).end.get_or_insert(end);
+        self.refuse_waiting(top, |_| {});
+    }
+
+    /// Refuses those who wait in `top` and below it now; later requests are served as before.
+    pub(crate) fn interrupt(&mut self, top: NodeId, cause: &Cause) {
+        self.refuse_waiting(top, |waiter| waiter.interrupt(Arc::clone(cause)));
+    }
+
+    fn refuse_waiting(&mut self, top: NodeId, tell: impl Fn(&Waiter)) {
         for id in self.subtree(top) {
             let tickets: Vec<Ticket> = self.node(id).queue.keys().copied().collect();
             for ticket in tickets {
                 let Some(queued) = self.dequeue(id, ticket) else { continue };
                 self.node_mut(id).waits.record_refused(queued.since.elapsed());
+                tell(&queued.waiter);
                 queued.waiter.end();
                 self.aftermath.wake.push(queued.waiter);
             }

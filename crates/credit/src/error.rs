@@ -20,6 +20,13 @@ pub enum AcquireError {
         #[source]
         cause: Cause,
     },
+    /// The owner told all who waited to stop waiting. Report the cause; the pool is open, ask again when it is mended.
+    #[error("waiting for credits was interrupted; ask again when the cause is mended")]
+    Interrupted {
+        /// The cause given to [`Pool::interrupt`](crate::Pool::interrupt).
+        #[source]
+        cause: Cause,
+    },
     /// The deadline passed first. Shed the work, ask for less, or ask again.
     #[error("the deadline passed before the credits were free; shed the work or ask again")]
     TimedOut,
@@ -68,7 +75,9 @@ impl From<AcquireError> for TryAcquireError {
     /// For a request that could not wait, running out of time means that it would have had to.
     fn from(error: AcquireError) -> TryAcquireError {
         match error {
-            AcquireError::TimedOut => TryAcquireError::WouldBlock,
+            AcquireError::TimedOut | AcquireError::Interrupted { .. } => {
+                TryAcquireError::WouldBlock
+            }
             AcquireError::Closed => TryAcquireError::Closed,
             AcquireError::Poisoned { cause } => TryAcquireError::Poisoned { cause },
             AcquireError::TooLarge { requested_bytes, held_bytes } => {

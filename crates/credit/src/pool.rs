@@ -202,6 +202,12 @@ impl Pool {
         self.handle.tree.enter(|book| book.end(self.handle.id, End::Poisoned(cause)));
     }
 
+    /// Refuses all who wait now, here and below, with [`AcquireError::Interrupted`] and `cause`, and stays open: for an
+    /// owner who finds that what would free credits is failing. Those who ask later wait as ever.
+    pub fn interrupt(&self, cause: Cause) {
+        self.handle.tree.enter(|book| book.interrupt(self.handle.id, &cause));
+    }
+
     /// Calls `callback` whenever the bytes held cross one of `thresholds` (fractions of the capacity),
     /// and when requests begin or cease to wait; for an owner that wants to free something in time.
     ///

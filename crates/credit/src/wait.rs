@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::AcquireError;
+use crate::error::{AcquireError, Cause};
 use crate::handle::{Handle, Stake};
 use crate::node::Ticket;
 use crate::sync::{self, AtomicU8, AtomicU64, Deadline, Ordering, Parker};
@@ -24,6 +24,8 @@ pub(crate) struct Waiter {
     state: AtomicU8,
     /// The ledger entry of a granted request, or 0.
     entry: AtomicU64,
+    /// Why it was interrupted, if it was: set before it is ended.
+    interruption: sync::Mutex<Option<Cause>>,
     sleeper: Sleeper,
 }
 
@@ -67,7 +69,12 @@ impl Waiter {
     }
 
     fn new(sleeper: Sleeper) -> Arc<Waiter> {
-        Arc::new(Waiter { state: AtomicU8::new(WAITING), entry: AtomicU64::new(0), sleeper })
+        Arc::new(Waiter {
+            state: AtomicU8::new(WAITING),
+            entry: AtomicU64::new(0),
+            interruption: sync::Mutex::new(None),
+            sleeper,
+        })
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -82,6 +89,11 @@ impl Waiter {
     pub(crate) fn grant(&self, entry: u64) {
         self.entry.store(entry, Ordering::Relaxed);
         self.state.store(GRANTED, Ordering::Release);
+    }
+
+    /// Says why the request is about to be ended though its pool goes on.
+    pub(crate) fn interrupt(&self, cause: Cause) {
+        *self.interruption.lock() = Some(cause);
     }
 
     /// Marks the request ended; the caller holds the tree's lock and wakes it afterwards.
@@ -209,6 +221,9 @@ impl Pending {
     }
 
     fn why_ended(&self) -> AcquireError {
+        if let Some(cause) = self.waiter.interruption.lock().take() {
+            return AcquireError::Interrupted { cause };
+        }
         let id = self.pool.id;
         let end = self.pool.tree.inspect(|book| book.end_of(id).map(AcquireError::from));
         end.unwrap_or(AcquireError::Closed)

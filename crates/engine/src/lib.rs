@@ -31,3 +31,7 @@ pub use sstable::Compression;
 pub use stats::{LevelStats, StallCause, StallStats, Stats};
 pub use version::PinReport;
 pub use vfs;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;

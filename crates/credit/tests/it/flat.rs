@@ -266,6 +266,27 @@ fn the_first_poison_stays() {
 }
 
 #[test]
+fn an_interruption_ends_the_waiting_of_now_and_not_the_pool() {
+    // C6, C9
+    let pool = Pool::new(Some(2));
+    let held = pool.acquire(2).expect("free");
+    let waiting: Vec<_> = (0..3).map(|_| ask(&pool, 1)).collect();
+    pool.interrupt(Arc::new(std::io::Error::other("flushes are failing")));
+    for waiting in waiting {
+        let error = waiting.end().unwrap_err();
+        let AcquireError::Interrupted { cause } = &error else {
+            panic!("not interrupted: {error}")
+        };
+        assert_eq!(cause.to_string(), "flushes are failing");
+    }
+    let later = ask(&pool, 1);
+    assert!(later.is_waiting());
+    drop(held);
+    drop(later.end().expect("the pool goes on"));
+    pool.check_conservation();
+}
+
+#[test]
 fn resizing_serves_those_who_fit_then() {
     // C12
     let pool = Pool::new(Some(10));

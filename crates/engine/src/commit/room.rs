@@ -341,6 +341,10 @@ impl Shared {
         drop(seeker);
         acquired.map_err(|error| match error {
             AcquireError::TimedOut => Error::TimedOut { what: WHAT },
+            AcquireError::Interrupted { .. } => match self.health.last_flush_failure() {
+                Some(source) => Error::FlushFailing { source },
+                None => Error::WouldBlock { what: WHAT }, // a flush has just succeeded after all
+            },
             _ => self.health.refusal(),
         })
     }

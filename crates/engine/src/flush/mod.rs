@@ -158,7 +158,7 @@ impl Shared {
             "a flush failed and will be tried again"
         );
         if let Some(cause) = self.health.flush_failed(Arc::new(error)) {
-            drop(cause); // INTERRUPT
+            self.pool.interrupt(cause);
         }
         self.progress.notify();
     }
