@@ -35,6 +35,10 @@ fn one_thread(pool: &Pool, seed: u64, steps: u64, granted: &AtomicU64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
     let mut held: Vec<Permit> = Vec::new();
     for _ in 0..steps {
+        if random.below(4) == 0 {
+            // With what it holds, so that others come to wait also where threads outnumber cores.
+            std::thread::yield_now();
+        }
         match random.below(10) {
             // Nobody waits with something in hand: that is the pool's rule against deadlock.
             0..4 => {
