@@ -50,7 +50,7 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
 
     /// Write real data: a directory (key = relative path, value = contents) or a file of lines
-    /// key<TAB>value, and prove that what is read back is byte-equal to it
+    /// `key<TAB>value`, and prove that what is read back is byte-equal to it
     #[arg(long, value_name = "PATH", help_heading = "Real data", conflicts_with_all =
         ["keys", "key_size", "value_size", "compressible", "distribution", "deletes", "seed"])]
     pub(crate) input: Option<PathBuf>,
