@@ -161,8 +161,8 @@ impl Shared {
         bytes: usize,
         chunks: &mut Vec<(FamilyId, Chunk)>,
     ) -> Result<Result<Reservation<'a>, Lack>, Error> {
-        let mut wanted = Vec::new();
-        let mut is_growing = false;
+        let mut lacks = Vec::new();
+        let (mut is_short, mut is_growing) = (false, false);
         for need in needs.iter() {
             let at = state.families.binary_search_by_key(&need.family, |f| f.id);
             let at = at.map_err(|_| Error::UnknownFamilyNumber { family: need.family })?;
@@ -176,16 +176,19 @@ impl Shared {
             }
             let family = &state.families[at];
             let Some(lacking) = family.active.chunk_bytes_for(&need.space) else { continue };
+            lacks.push((need.family, lacking));
             if chunks.iter().any(|(id, chunk)| *id == need.family && chunk.bytes() >= lacking) {
                 continue;
             }
             match family.growing {
                 Some(coming) if coming >= lacking && chunks.is_empty() => is_growing = true,
-                _ => wanted.push((need.family, lacking)),
+                _ => is_short = true,
             }
         }
-        if !wanted.is_empty() {
-            return Ok(Err(Lack::Chunks(wanted)));
+        if is_short {
+            // All of them: what is in hand is given back before more is asked for, since nobody waits for credits while
+            // holding some. Asking for the missing ones alone would go round for ever, one family's chunk after the other's.
+            return Ok(Err(Lack::Chunks(lacks)));
         }
         if is_growing {
             return Ok(Err(Lack::Growing));

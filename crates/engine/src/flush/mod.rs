@@ -187,7 +187,8 @@ impl Shared {
         let edit = VersionEdit {
             added_tables: table.into_iter().map(|meta| (job.family, 0, meta)).collect(),
             flushed_seq: vec![(job.family, job.max_seq)],
-            last_seq: Some(job.max_seq),
+            // Another family's memtable may have been sealed later and flushed before.
+            last_seq: Some(job.max_seq.max(self.versions.last_seq())),
             log_from: Some(log_from),
             ..VersionEdit::default()
         };
