@@ -21,7 +21,7 @@ use credit::Pool;
 use memtable::{Chunk, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{FileName, ManifestOptions, VersionEdit};
-use vfs::{FileLock, Fs};
+use vfs::{Access, FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal, WalOptions};
 
 use crate::background::{Progress, Signal, Threads};
@@ -55,9 +55,9 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
 
     let pool = Pool::new(options.write_budget);
     let tables = TableStore::new(Arc::clone(&fs), dir, &options);
-    let mut replay =
-        Replay::new(Outputs { versions: &versions, tables: &tables, options: &options }, &pool);
-    let recovered = replay.run(&fs, dir)?;
+    let outputs = Outputs { versions: &versions, tables: &tables, options: &options };
+    let mut replay = Replay::new(&fs, dir, outputs, &pool);
+    let recovered = replay.run()?;
     let Replay { families, visible, next_memtable, .. } = replay;
 
     let wal_options =
@@ -202,6 +202,10 @@ fn remove_orphans(fs: &Arc<dyn Fs>, dir: &Path, versions: &VersionSet) -> Result
 
 /// The replay of the log into memtables.
 struct Replay<'a> {
+    fs: &'a Arc<dyn Fs>,
+    dir: &'a Path,
+    /// Segments that were read so far, but for those that were synced.
+    unsynced: Vec<SegmentNumber>,
     outputs: Outputs<'a>,
     pool: &'a Pool,
     families: Vec<FamilyState>,
@@ -213,13 +217,16 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(outputs: Outputs<'a>, pool: &'a Pool) -> Self {
+    fn new(fs: &'a Arc<dyn Fs>, dir: &'a Path, outputs: Outputs<'a>, pool: &'a Pool) -> Self {
         let version = outputs.versions.current();
         let families =
             version.families().zip(1..).map(|(family, id)| FamilyState::new(family.id(), id));
         let families: Vec<_> = families.collect();
         let next_memtable = families.len() as u64 + 1;
         Self {
+            fs,
+            dir,
+            unsynced: Vec::new(),
             outputs,
             pool,
             families,
@@ -230,7 +237,8 @@ impl<'a> Replay<'a> {
     }
 
     /// Reads the log and seals what it held.
-    fn run(&mut self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Recovered, Error> {
+    fn run(&mut self) -> Result<Recovered, Error> {
+        let (fs, dir) = (self.fs, self.dir);
         let from = self.outputs.versions.log_from();
         let visit =
             &mut |segment: SegmentNumber, offset: u64, payload: &[u8]| {
@@ -257,6 +265,9 @@ impl<'a> Replay<'a> {
         first: SeqNo,
         entries: impl Iterator<Item = BatchEntry<'b>>,
     ) -> Result<(), Error> {
+        if self.unsynced.last() != Some(&segment) {
+            self.unsynced.push(segment);
+        }
         for (seq, entry) in (first.get()..).zip(entries) {
             let seq = SeqNo::new(seq);
             self.apply_entry(segment, seq, &entry)?;
@@ -317,8 +328,13 @@ impl<'a> Replay<'a> {
     }
 
     /// Writes every memtable to a table. The log stays as it is, so that the second half of a batch which is cut here
-    /// is found again.
+    /// is found again. It may so far be in the system's memory only, where a killed process has left it: then it is made
+    /// durable before a table is.
     fn flush_all(&mut self) -> Result<(), Error> {
+        for segment in self.unsynced.drain(..) {
+            let path = FileName::Log(segment).path_in(self.dir);
+            self.fs.open(&path, Access::ReadWrite)?.sync_data()?;
+        }
         let mut edit = VersionEdit { last_seq: Some(self.visible), ..VersionEdit::default() };
         let mut handles = Vec::new();
         for family in &mut self.families {
