@@ -32,6 +32,7 @@ impl GroupSync {
     /// Called after a record's ticket was finished.
     #[inline]
     pub fn filled_some(&self) {
+        // The ring passes such a fence too, after it has published; this one does not depend on that.
         fence(Ordering::SeqCst);
         if self.fill_waiters.load(Ordering::Relaxed) > 0 {
             self.wake_all();

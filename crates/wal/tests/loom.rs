@@ -195,7 +195,8 @@ fn a_sync_waits_for_records_before_it() {
                 })
             })
             .collect();
-        // Made to fail, as a deadlock, by leaving out the look for waiters after a fill, or either fence.
+        // Made to fail, as a deadlock, by leaving out the look for waiters after a fill, or the waiter's fence or second
+        // look.
         first.fill(&[]).unwrap();
         for other in others {
             other.join().unwrap();

@@ -7,7 +7,7 @@ use vfs::sim::{Effect, Fault, SimFs};
 
 use crate::history::{History, Promise, Rng};
 
-const STEPS: u64 = 60;
+const STEPS: u64 = 140;
 
 fn workloads(default: u64) -> u64 {
     std::env::var("POLDER_CRASH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)

@@ -1,6 +1,7 @@
 //! Damage: every byte flipped, every length cut, holes; what is detected, as what, and what never comes back.
 
 use base::record::HEADER_BYTES;
+use proptest::prelude::*;
 use vfs::sim::SimFs;
 use wal::{Error, LogPosition, RecoveryMode, SEGMENT_HEADER_BYTES, Tail, Wal};
 
@@ -144,6 +145,34 @@ fn a_flip_in_an_unsynced_segment_cuts_the_segments_behind_it_off() {
         log.append(&[b"new"]).unwrap();
     }
     assert_eq!(payloads(&damaged), [vec![], b"new".to_vec(), b"new".to_vec()]);
+}
+
+#[test]
+fn a_header_vouches_for_what_was_durable_when_it_was_written() {
+    let (fs, log) = fresh(small());
+    let places = write(&log, &[20, 20], 100, false);
+    log.sync(log.filled()).unwrap();
+    log.roll().unwrap();
+    drop(log);
+    for place in places {
+        let damaged = flipped(&fs, &path(1), place.start as usize, 1);
+        let error = recover_sim(&damaged, NOTHING, MODE).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_header_that_vouches_for_its_predecessor_vouches_for_all_before_that() {
+    let (fs, log) = fresh(small());
+    log.append(&[b"one"]).unwrap();
+    log.roll().unwrap();
+    let end = log.append(&[b"two"]).unwrap();
+    log.sync(end).unwrap();
+    log.roll().unwrap();
+    drop(log);
+    let damaged = flipped(&fs, &path(1), 64, 1);
+    let error = recover_sim(&damaged, NOTHING, MODE).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path: at, .. } if *at == path(1)), "{error}");
 }
 
 #[test]
@@ -323,4 +352,41 @@ fn a_payload_that_holds_a_log_is_not_taken_for_one() {
     assert_eq!(records, []);
     assert!(matches!(recovered.tail, Tail::Torn { .. }));
     assert_eq!(recover_sim(&damaged, NOTHING, RecoveryMode::SkipDamaged).unwrap().0, []);
+}
+
+/// Bytes that replace others at a place in one of the segments.
+fn splices() -> impl Strategy<Value = Vec<(u64, usize, Vec<u8>)>> {
+    let bytes =
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 1..40),
+            prop::collection::vec(Just(0u8), 1..200),
+            // What a chunk's header may look like.
+            (any::<[u8; 4]>(), 0u8..80, 1u8..6, any::<u8>()).prop_map(
+                |(crc, len, kind, vouched)| [&crc[..], &[len, 0, kind, 0, vouched, 0]].concat()
+            ),
+        ];
+    prop::collection::vec((1u64..4, 0usize..400, bytes), 1..5)
+}
+
+proptest! {
+    #[test]
+    fn any_damage_gives_a_prefix_or_an_error(splices in splices()) {
+        let (fs, log) = fresh(small());
+        let places = write(&log, &LENGTHS, 3, false);
+        drop(log);
+        for (segment, at, bytes) in splices {
+            write_file(&fs, &path(segment), at as u64, &bytes);
+        }
+        match recover_sim(&fs, number(1), MODE) {
+            Ok((records, _)) => {
+                let written: Vec<_> = places.iter().map(|place| &place.payload).collect();
+                let found: Vec<_> = records.iter().map(|read| &read.payload).collect();
+                prop_assert!(written.starts_with(&found));
+            }
+            Err(Error::Corrupt { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+        let (records, _) = recover_sim(&fs, number(1), RecoveryMode::SkipDamaged).unwrap();
+        prop_assert!(records.iter().all(|read| places.iter().any(|p| p.payload == read.payload)));
+    }
 }
