@@ -41,15 +41,18 @@ pub struct Options {
     pub max_total_wal_size: u64,
     /// Tables in level 0 at which it is compacted. Default: 4.
     pub level0_file_num_compaction_trigger: usize,
-    /// Tables in level 0 from which on writes are slowed down. Default: 20.
+    /// Tables in level 0 at which writes go on as fast as compaction; from half of it on they are slowed gently.
+    /// Default: 20.
     pub level0_slowdown_writes_trigger: usize,
     /// Tables in level 0 at which writes wait. Default: 36.
     pub level0_stop_writes_trigger: usize,
-    /// Bytes that wait for compaction from which on writes are slowed down; 0: never. Default: 64 GiB.
+    /// Bytes that wait for compaction at which writes go on as fast as compaction, as for level 0; 0: never.
+    /// Default: 64 GiB.
     pub soft_pending_compaction_bytes: u64,
     /// Bytes that wait for compaction at which writes wait; 0: never. Default: 256 GiB.
     pub hard_pending_compaction_bytes: u64,
-    /// Bytes per second at which writes go on when they begin to be slowed down. Default: 32 MiB.
+    /// How fast compaction is taken to be, in bytes per second, before it has been measured: slowed writes go on in
+    /// proportion to it. Default: 32 MiB.
     pub delayed_write_rate: u64,
     /// Size of the tables that compaction writes. Default: 32 MiB.
     pub target_file_size_base: u64,
@@ -139,13 +142,13 @@ impl Options {
                  down with nothing to compact",
             ),
             (
-                self.level0_stop_writes_trigger < self.level0_slowdown_writes_trigger,
-                "level0_stop_writes_trigger is below level0_slowdown_writes_trigger: swap them",
+                self.level0_stop_writes_trigger <= self.level0_slowdown_writes_trigger,
+                "level0_stop_writes_trigger is not above level0_slowdown_writes_trigger: raise it",
             ),
             (
                 self.hard_pending_compaction_bytes != 0
-                    && self.hard_pending_compaction_bytes < self.soft_pending_compaction_bytes,
-                "hard_pending_compaction_bytes is below soft_pending_compaction_bytes: swap them",
+                    && self.hard_pending_compaction_bytes <= self.soft_pending_compaction_bytes,
+                "hard_pending_compaction_bytes is not above soft_pending_compaction_bytes: raise it",
             ),
             (
                 self.delayed_write_rate == 0,

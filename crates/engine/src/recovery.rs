@@ -81,7 +81,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         versions,
         tables,
         snapshots: SnapshotList::default(),
-        gate: Gate::default(),
+        gate: Gate::new(&options),
         counters: Counters::default(),
         progress: Progress::default(),
         flush_signal: Signal::default(),

@@ -119,15 +119,15 @@ impl Shared {
         let all_well = self.threads.join();
         // Writers that had reserved before the state changed finish on their own; their records are awaited here.
         let last = self.commit.lock().last;
-        let synced = match last {
+        let published = match last {
             Some(last) if !self.health.has_failed() => {
-                let published = self.ring.wait(last.ticket, last.seq.get());
-                published
-                    .map_err(|_| self.health.refusal())
-                    .and_then(|()| Ok(self.wal.sync(last.log_end)?))
+                self.ring.wait(last.ticket, last.seq.get()).is_ok()
             }
-            _ => Ok(()),
+            _ => !self.health.has_failed(),
         };
+        let closed = self.wal.close();
+        // After a failure its cause was told to those whom it concerned.
+        let synced = if published { closed.map_err(Error::from) } else { Ok(()) };
         if !all_well {
             tracing::error!("a background thread had panicked");
         }

@@ -1,13 +1,13 @@
 //! Slows writers down, or lets them wait, while compaction is behind.
 //!
-//! What to do is decided by a pure function of level sizes each time they change ([`decide`]); a write reads the answer
-//! from one atomic. A slowed write sleeps before it takes any lock, it alone, in pieces that a close or a change of the
-//! answer interrupts; nobody waits behind it.
+//! How far behind it is is one score, computed each time the tables change: 1 where writes begin to be slowed by the
+//! known triggers, 2 where they stop. From a half on the pacer's law turns it into a rate, in proportion to what
+//! compaction takes off; from 2 on writes wait. A slowed write sleeps before it takes any lock, it alone, in short
+//! pieces that a close or a new rate ends; nobody waits behind it.
 
-use std::time::Duration;
-
-use base::sync::atomic::{AtomicU64, Ordering};
-use base::sync::{Instant, Mutex, now};
+use base::sync::atomic::{AtomicU8, Ordering};
+use base::sync::{Duration, Instant, Mutex, now};
+use credit::pacer::{DrainEstimate, PaceInputs, Throttle, pace};
 use version::pick::{DebtLimits, debt_score};
 
 use crate::error::Error;
@@ -16,25 +16,19 @@ use crate::shared::Shared;
 use crate::stats::StallCause;
 use crate::tables::Version;
 
+const WHAT: &str = "compaction, which is behind";
+
 /// What writers do for now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stall {
-    /// Go on.
-    None,
-    /// Write at most this many bytes per second, all together.
-    Slow(u64),
+    /// Write at most this many bytes per second, all together; infinite is full speed.
+    Pace(f64),
     /// Wait for a compaction.
     Stop(StallCause),
 }
 
-/// What the levels ask of writers.
-///
-/// The score is 1 where writes begin to be slowed down and 2 where they stop; in between the rate falls from
-/// `delayed_write_rate` to half of it.
-pub(crate) fn decide(score: f64, level0_tables: usize, options: &Options) -> Stall {
-    if score < 1.0 {
-        return Stall::None;
-    }
+/// What the levels ask of writers, when compaction takes `drain` user bytes per second off level 0.
+pub(crate) fn decide(score: f64, level0_tables: usize, drain: f64, options: &Options) -> Stall {
     if score >= 2.0 {
         let is_level0 = level0_tables >= options.level0_stop_writes_trigger;
         return Stall::Stop(if is_level0 {
@@ -43,62 +37,72 @@ pub(crate) fn decide(score: f64, level0_tables: usize, options: &Options) -> Sta
             StallCause::PendingCompactionStop
         });
     }
-    let rate = options.delayed_write_rate as f64 * (3.0 - score) / 2.0;
-    Stall::Slow((rate as u64).max(1))
+    let inputs = PaceInputs {
+        budget_bytes: None, // what memory asks is the pool's business
+        held_bytes: 0,
+        flushing_written_bytes: 0,
+        flush_bytes_per_second: 0.0,
+        next_return: None,
+        score,
+        drain_bytes_per_second: drain,
+    };
+    Stall::Pace(pace(&inputs).bytes_per_second)
 }
 
-/// The answer that is in force, packed so that a write reads it at once: 0 go on, then the two stops, else a rate.
-#[derive(Debug, Default)]
+/// The answer that is in force.
+#[derive(Debug)]
 pub(crate) struct Gate {
-    packed: AtomicU64,
-    /// When the next slowed write may go: each moves it on by its bytes.
-    next: Mutex<Option<Instant>>,
+    /// 0: none; else the place of a cause in [`StallCause::ALL`], plus 1.
+    stop: AtomicU8,
+    throttle: Throttle,
+    /// What the throttle's times count from.
+    epoch: Instant,
+    drain: Mutex<DrainEstimate>,
 }
-
-const STOP_LEVEL0: u64 = u64::MAX;
-const STOP_PENDING: u64 = u64::MAX - 1;
 
 impl Gate {
-    fn get(&self) -> Stall {
-        match self.packed.load(Ordering::Acquire) {
-            0 => Stall::None,
-            STOP_LEVEL0 => Stall::Stop(StallCause::Level0Stop),
-            STOP_PENDING => Stall::Stop(StallCause::PendingCompactionStop),
-            rate => Stall::Slow(rate),
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            stop: AtomicU8::new(0),
+            throttle: Throttle::new(),
+            epoch: now(),
+            drain: Mutex::new(DrainEstimate::new(options.delayed_write_rate as f64)),
         }
+    }
+
+    /// Compaction took `bytes` off level 0 in `busy` time.
+    pub(crate) fn drained(&self, bytes: u64, busy: Duration) {
+        self.drain.lock().record(bytes, busy);
+    }
+
+    fn stop(&self) -> Option<StallCause> {
+        let at = self.stop.load(Ordering::Acquire).checked_sub(1)?;
+        StallCause::ALL.get(usize::from(at)).copied()
+    }
+
+    fn time(&self) -> Duration {
+        now().duration_since(self.epoch)
     }
 
     fn set(&self, stall: Stall) {
-        let packed = match stall {
-            Stall::None => 0,
-            Stall::Slow(rate) => rate,
-            Stall::Stop(StallCause::Level0Stop) => STOP_LEVEL0,
-            Stall::Stop(_) => STOP_PENDING,
+        let (stop, rate) = match stall {
+            Stall::Pace(rate) => (0, rate),
+            // Those who are slowed already go and wait with the others.
+            Stall::Stop(cause) => (cause as u8 + 1, f64::INFINITY),
         };
-        let before = self.packed.swap(packed, Ordering::AcqRel);
-        if (before == 0) != (packed == 0) {
+        let before = self.throttle.bytes_per_second();
+        let stopped = self.stop.swap(stop, Ordering::AcqRel);
+        self.throttle.set_rate(self.time(), rate);
+        if before.is_infinite() != rate.is_infinite() || (stopped == 0) != (stop == 0) {
             tracing::info!(?stall, "compaction changes how fast writes go");
         }
-    }
-
-    /// Books `bytes` at `rate`: when they may go.
-    fn book(&self, bytes: usize, rate: u64, at: Instant) -> Instant {
-        let mut next = self.next.lock();
-        let start = next.map_or(at, |next| next.max(at));
-        *next = Some(start + Duration::from_secs_f64(bytes as f64 / rate as f64));
-        start
     }
 }
 
 impl Shared {
     /// Decides anew after the tables have changed.
     pub(crate) fn update_stall(&self, version: &Version) {
-        let limits = DebtLimits {
-            level0_slowdown_writes_trigger: self.options.level0_slowdown_writes_trigger as u32,
-            level0_stop_writes_trigger: self.options.level0_stop_writes_trigger as u32,
-            soft_pending_compaction_bytes: self.options.soft_pending_compaction_bytes,
-            hard_pending_compaction_bytes: self.options.hard_pending_compaction_bytes,
-        };
+        let limits = self.options.debt_limits();
         let compaction = self.options.compaction();
         let (score, tables) = version
             .families()
@@ -110,39 +114,33 @@ impl Shared {
                 )
             })
             .fold((0.0, 0), |(score, tables): (f64, usize), (s, t)| (score.max(s), tables.max(t)));
-        self.gate.set(decide(score, tables, &self.options));
+        let drain = self.gate.drain.lock().bytes_per_second();
+        self.gate.set(decide(score, tables, drain, &self.options));
     }
 
-    /// Step 1 of a write: waits where compaction is behind.
+    /// Step 1 of a write: waits where compaction is behind. Two atomic loads where it is not.
     #[inline]
     pub(crate) fn pace(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
-        match self.gate.get() {
-            Stall::None => Ok(()),
-            stall => self.pace_slowly(stall, bytes, options),
+        if self.gate.stop().is_none() && self.gate.throttle.bytes_per_second().is_infinite() {
+            return Ok(());
         }
+        self.pace_slowly(bytes, options)
     }
 
     #[cold]
-    fn pace_slowly(
-        &self,
-        mut stall: Stall,
-        bytes: usize,
-        options: &WriteOptions,
-    ) -> Result<(), Error> {
-        const WHAT: &str = "compaction, which is behind";
-        let mut booked = None;
+    fn pace_slowly(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
+        let slot = self.gate.throttle.reserve(self.gate.time(), bytes as u64);
         loop {
             let epoch = self.progress.epoch();
-            let (cause, until) = match stall {
-                Stall::None => return Ok(()),
-                Stall::Stop(cause) => (cause, None),
-                Stall::Slow(rate) => {
-                    let at = now();
-                    let start = *booked.get_or_insert_with(|| self.gate.book(bytes, rate, at));
-                    if start <= at {
+            self.health.check_writable()?;
+            let (cause, until) = match self.gate.stop() {
+                Some(cause) => (cause, None),
+                None => {
+                    let pause = self.gate.throttle.pause(self.gate.time(), &slot);
+                    if pause.is_zero() {
                         return Ok(());
                     }
-                    (StallCause::Slowdown, Some(start))
+                    (StallCause::Slowdown, Some(now() + pause))
                 }
             };
             if options.no_wait {
@@ -159,8 +157,22 @@ impl Shared {
                 self.progress.wait_past(epoch, until);
                 Ok(())
             })?;
-            self.health.check_writable()?;
-            stall = self.gate.get();
+        }
+    }
+}
+
+impl Options {
+    /// From where on compaction's debt slows and stops writers; 0 stands for never.
+    fn debt_limits(&self) -> DebtLimits {
+        let or_never = |bytes, never| if bytes == 0 { never } else { bytes };
+        DebtLimits {
+            level0_slowdown_writes_trigger: self.level0_slowdown_writes_trigger as u32,
+            level0_stop_writes_trigger: self.level0_stop_writes_trigger as u32,
+            soft_pending_compaction_bytes: or_never(
+                self.soft_pending_compaction_bytes,
+                u64::MAX / 2,
+            ),
+            hard_pending_compaction_bytes: or_never(self.hard_pending_compaction_bytes, u64::MAX),
         }
     }
 }
@@ -172,35 +184,34 @@ mod tests {
     #[test]
     fn writers_go_on_slow_down_and_stop_in_turn() {
         // W3, L4
-        let options = Options { delayed_write_rate: 1000, ..Options::default() };
-        assert_eq!(decide(0.99, 19, &options), Stall::None);
-        assert_eq!(decide(1.0, 20, &options), Stall::Slow(1000));
-        assert_eq!(decide(1.5, 28, &options), Stall::Slow(750));
-        assert_eq!(decide(2.0, 36, &options), Stall::Stop(StallCause::Level0Stop));
-        assert_eq!(decide(2.5, 3, &options), Stall::Stop(StallCause::PendingCompactionStop));
+        let options = Options::default();
+        let decide = |score, tables| decide(score, tables, 1000.0, &options);
+        assert_eq!(decide(0.4, 8), Stall::Pace(f64::INFINITY));
+        assert_eq!(decide(0.5, 10), Stall::Pace(2000.0));
+        assert_eq!(decide(1.0, 20), Stall::Pace(1000.0));
+        assert_eq!(decide(1.5, 28), Stall::Pace(750.0));
+        assert_eq!(decide(2.0, 36), Stall::Stop(StallCause::Level0Stop));
+        assert_eq!(decide(2.5, 3), Stall::Stop(StallCause::PendingCompactionStop));
     }
 
     #[test]
-    fn what_is_set_is_got() {
-        let gate = Gate::default();
-        for stall in [
-            Stall::Slow(7),
-            Stall::Stop(StallCause::Level0Stop),
-            Stall::Stop(StallCause::PendingCompactionStop),
-            Stall::None,
-        ] {
-            gate.set(stall);
-            assert_eq!(gate.get(), stall);
+    fn a_stop_is_got_back_as_it_was_set_and_ends() {
+        let gate = Gate::new(&Options::default());
+        for cause in [StallCause::Level0Stop, StallCause::PendingCompactionStop] {
+            gate.set(Stall::Stop(cause));
+            assert_eq!(gate.stop(), Some(cause));
         }
+        gate.set(Stall::Pace(7.0));
+        assert_eq!((gate.stop(), gate.throttle.bytes_per_second()), (None, 7.0));
     }
 
     #[test]
-    fn bytes_are_booked_one_after_the_other() {
-        let gate = Gate::default();
-        let start = now();
-        assert_eq!(gate.book(500, 1000, start), start);
-        assert_eq!(gate.book(500, 1000, start), start + Duration::from_millis(500));
-        let later = start + Duration::from_secs(9);
-        assert_eq!(gate.book(1, 1000, later), later);
+    fn no_limit_on_pending_bytes_is_never_reached() {
+        let options = Options {
+            soft_pending_compaction_bytes: 0,
+            hard_pending_compaction_bytes: 0,
+            ..Options::default()
+        };
+        assert!(options.validate().is_ok() && options.debt_limits().validate().is_ok());
     }
 }

@@ -317,14 +317,23 @@ impl Wal {
         self.syncing.wake_all();
     }
 
-    /// Syncs everything that was appended, and seals the log: a last mark vouches for all of it, so that later damage
-    /// to any record is told apart from a torn tail.
+    /// Syncs everything that was appended, seals the log, and refuses everything from then on: when this has returned,
+    /// nothing touches the log's files any more, whoever still holds it. A last mark vouches for all records, so that
+    /// later damage to any of them is told apart from a torn tail.
     ///
     /// A log that is dropped without it loses nothing that was promised.
     ///
     /// # Errors
-    /// As [`Wal::sync`].
-    pub fn close(self) -> Result<(), Error> {
+    /// As [`Wal::sync`]. The log is closed all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        // Whoever is making a segment finishes it first, and nobody makes one afterwards.
+        let _roller = self.roller.lock();
+        let sealed = self.seal();
+        self.poison(Failure::new("the log was closed"));
+        sealed
+    }
+
+    fn seal(&self) -> Result<(), Error> {
         let has_records = self.tail.lock().next_ticket > 0;
         self.sync(self.reserved())?;
         if !has_records {

@@ -175,6 +175,7 @@ impl Shared {
 
     fn compact_job(&self, job: Job) -> Result<(), Error> {
         let Job { family, version, compaction } = &job;
+        let since = now();
         tracing::debug!(%family, ?compaction, "a compaction begins");
         let (from, to) = (compaction.level as u32, compaction.output_level as u32);
         let mut edit = VersionEdit::default();
@@ -194,6 +195,10 @@ impl Shared {
                 edit.added_tables.push((*family, to, meta));
             }
             add(&self.counters.compaction_read_bytes, compaction.input_bytes());
+        }
+        if compaction.level == 0 {
+            let bytes = compaction.inputs[0].iter().map(|table| table.meta.file_bytes).sum();
+            self.gate.drained(bytes, now().duration_since(since));
         }
         self.install_compaction(edit, handles)?;
         add(&self.counters.compactions, 1);
