@@ -34,9 +34,8 @@ pub enum Error {
     },
     /// A key does not come after the one before it. Nothing of it was written; the writer stays usable.
     #[error(
-        "keys must be added in strictly ascending order: {} after {}",
-        Shown(key),
-        Shown(previous)
+        "keys must be added in strictly ascending order: {} at {} after {} at {}",
+        Shown(&key.user_key), key.seq, Shown(&previous.user_key), previous.seq
     )]
     OutOfOrder {
         /// The last key that was added.
@@ -149,45 +148,54 @@ impl fmt::Display for Corruption {
     }
 }
 
-/// An internal key for people: escaped, cut when long.
-struct Shown<'a>(&'a InternalKey);
+/// A user key for people: quoted, escaped, cut when long.
+pub(crate) struct Shown<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InternalKey { user_key, seq, .. } = self.0;
-        let cut = user_key.len().min(64);
-        write!(f, "\"{}\"", user_key[..cut].escape_ascii())?;
-        if cut < user_key.len() {
-            write!(f, "... ({} bytes)", user_key.len())?;
+        let cut = self.0.len().min(64);
+        write!(f, "\"{}\"", self.0[..cut].escape_ascii())?;
+        if cut < self.0.len() {
+            write!(f, "... ({} bytes)", self.0.len())?;
         }
-        write!(f, " at sequence number {seq}")
+        Ok(())
     }
 }
 
-/// What a decoder, which knows neither file nor offset, says of bytes that it cannot take.
+/// What a decoder, which knows neither file nor offset, says of bytes that it cannot take. One word, so that results
+/// with it stay small on the way of every read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Malformed {
-    /// What should be there.
-    pub(crate) expected: &'static str,
-    /// What is there.
-    pub(crate) found: String,
+pub(crate) struct Malformed(Box<Complaint>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Complaint {
+    expected: &'static str,
+    found: String,
 }
 
 impl Malformed {
+    /// What should be there, and what is.
     #[cold]
     pub(crate) fn new(expected: &'static str, found: impl fmt::Display) -> Self {
-        Self { expected, found: found.to_string() }
+        Self(Box::new(Complaint { expected, found: found.to_string() }))
     }
 
     /// The same with the place where it was met.
     #[cold]
     pub(crate) fn at(self, path: &Path, offset: u64, block: Option<BlockKind>) -> Error {
+        let Complaint { expected, found } = *self.0;
         Error::Corrupt(Box::new(Corruption {
             path: path.to_path_buf(),
             offset,
             block,
-            expected: self.expected.to_owned(),
-            found: self.found,
+            expected: expected.to_owned(),
+            found,
         }))
+    }
+
+    /// What is there.
+    #[cfg(test)]
+    pub(crate) fn found(&self) -> &str {
+        &self.0.found
     }
 }

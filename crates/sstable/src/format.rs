@@ -87,6 +87,7 @@ impl Handle {
         varint::put_u32(out, self.len);
     }
 
+    #[inline]
     pub(crate) fn get(input: &mut &[u8]) -> Option<Self> {
         Some(Self { offset: varint::get_u64(input)?, len: varint::get_u32(input)? })
     }
@@ -213,7 +214,7 @@ impl Footer {
 
     pub(crate) fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self, FooterError> {
         let malformed =
-            |expected, found: String| Err(FooterError::Malformed(Malformed { expected, found }));
+            |expected, found: String| Err(FooterError::Malformed(Malformed::new(expected, found)));
         if bytes[64..] != MAGIC {
             return malformed(
                 "a table's last 8 bytes, \"POLDERST\" (not a table, or cut short)",

@@ -264,6 +264,6 @@ mod tests {
         let mut bytes = sample().encode();
         bytes.extend_from_slice(&[22, 1, 42]);
         let fault = Properties::decode(&bytes).unwrap_err();
-        assert!(fault.found.contains("22"), "{fault:?}");
+        assert!(fault.found().contains("22"), "{fault:?}");
     }
 }

@@ -12,7 +12,11 @@ pub(crate) struct BlockBuilder {
     restart_interval: usize,
     since_restart: usize,
     last_key: Vec<u8>,
+    /// With so many bytes every user key begins; more than [`COMMON_MAX`] are not looked for.
+    common: usize,
 }
+
+const COMMON_MAX: usize = u8::MAX as usize;
 
 impl BlockBuilder {
     pub(crate) fn new(restart_interval: usize) -> Self {
@@ -22,6 +26,7 @@ impl BlockBuilder {
             restart_interval,
             since_restart: 0,
             last_key: Vec::new(),
+            common: COMMON_MAX,
         }
     }
 
@@ -31,24 +36,33 @@ impl BlockBuilder {
 
     /// Bytes that the payload would have now.
     pub(crate) fn size(&self) -> usize {
-        self.out.len() + self.restarts.len() * RESTART_BYTES + SHAPE_BYTES
+        self.out.len() + self.restarts.len() * RESTART_BYTES + self.common_now() + SHAPE_BYTES
+    }
+
+    fn common_now(&self) -> usize {
+        if self.is_empty() { 0 } else { self.common }
     }
 
     /// At least the bytes that the payload would have with this entry too.
     pub(crate) fn size_with(&self, key: InternalKeyRef<'_>, value: &[u8]) -> usize {
-        let shared = if self.since_restart < self.restart_interval {
-            common_prefix(&self.last_key, key.user_key)
-        } else {
-            0
-        };
         let header = 3 * varint::MAX_U32_BYTES + varint::MAX_U64_BYTES;
-        self.size() + RESTART_BYTES + header + (key.user_key.len() - shared) + value.len()
+        let first_common = if self.is_empty() { COMMON_MAX } else { 0 };
+        let (restart, suffix) = if self.is_empty() || self.since_restart == self.restart_interval {
+            (RESTART_BYTES + first_common, key.user_key.len())
+        } else {
+            (0, key.user_key.len() - common_prefix(&self.last_key, key.user_key))
+        };
+        self.size() + restart + header + suffix + value.len()
     }
 
     /// Appends an entry. Its caller has seen to it that the payload stays below 4 GiB.
     pub(crate) fn add(&mut self, key: InternalKeyRef<'_>, value: &[u8]) {
-        let is_restart = self.restarts.is_empty() || self.since_restart == self.restart_interval;
-        let shared = if is_restart { 0 } else { common_prefix(&self.last_key, key.user_key) };
+        let is_first = self.is_empty();
+        let same =
+            if is_first { key.user_key.len() } else { common_prefix(&self.last_key, key.user_key) };
+        self.common = same.min(if is_first { COMMON_MAX } else { self.common });
+        let is_restart = is_first || self.since_restart == self.restart_interval;
+        let shared = if is_restart { 0 } else { same };
         let suffix = &key.user_key[shared..];
         let trailer = key.trailer();
         let at = self.out.len();
@@ -69,19 +83,17 @@ impl BlockBuilder {
 
     /// Completes the payload, which stays in place until [`BlockBuilder::clear`]. There must be an entry.
     pub(crate) fn finish(&mut self) -> &[u8] {
-        let place = |start: u32, len: u16| start as usize..start as usize + usize::from(len);
-        // Keys ascend, so what the first and the last have in common all have.
-        let common = self.restarts.first().map_or(0, |&(_, start, len)| {
-            common_prefix(&self.out[place(start, len)], &self.last_key)
-        });
+        let common = self.common_now();
         for &(_, start, len) in &self.restarts {
-            let number = prefix_number(&self.out[place(start, len)][common..]);
+            let key = &self.out[start as usize..start as usize + usize::from(len)];
+            let number = prefix_number(&key[common..]);
             self.out.extend_from_slice(&number.to_be_bytes());
         }
         for &(at, ..) in &self.restarts {
             self.out.extend_from_slice(&at.to_le_bytes());
         }
-        self.out.extend_from_slice(&(common as u16).to_le_bytes());
+        self.out.extend_from_slice(&self.last_key[..common]);
+        self.out.push(common as u8);
         self.out.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
         &self.out
     }

@@ -5,18 +5,16 @@ use crate::error::Malformed;
 use crate::keys::prefix_number;
 
 impl Block {
-    /// Whether the stored prefixes and the common length are those of the restarts' keys.
+    /// Whether the stored prefixes and the common bytes are those of the restarts' keys.
     pub(crate) fn check_prefixes(&self) -> Result<(), Malformed> {
         let common = self.common();
-        let (first, _) = self.indexed(0)?;
         for (number, prefix) in self.prefixes().iter().enumerate() {
             let (key, _) = self.indexed(number)?;
-            if key.user_key.get(..common) != first.user_key.get(..common)
-                || prefix_number(&key.user_key[common..]) != u64::from_be_bytes(*prefix)
-            {
+            let rest = key.user_key.strip_prefix(common);
+            if rest.map(prefix_number) != Some(u64::from_be_bytes(*prefix)) {
                 return Err(Malformed::new(
-                    "a restart's prefix that is its key's",
-                    format_args!("another at restart {number}"),
+                    "common bytes and a prefix that are those of the restart's key",
+                    format_args!("others at restart {number}"),
                 ));
             }
         }

@@ -5,14 +5,15 @@
 //! ```text
 //! entry*      shared (varint), unshared (varint), rest (varint),
 //!             the user key's last `unshared` bytes, then `rest` bytes: trailer (varint of sequence << 8 | kind), value
-//! prefixes    for each restart 8 bytes of its user key from byte `common` on, padded with zeros
+//! prefixes    for each restart 8 bytes of its user key from byte `common_len` on, padded with zeros
 //! offsets     for each restart the offset of its entry (4 bytes, little-endian), the first being 0
-//! common      2 bytes, little-endian: so many first bytes are the same in every user key of the block
+//! common      up to 255 bytes with which every user key of the block begins
+//! common_len  1 byte: how many they are
 //! restarts    4 bytes, little-endian: how many there are, at least 1
 //! ```
 //!
 //! A restart's entry shares nothing with the one before it. The prefixes are what a search looks at: an array of
-//! numbers in place of keys scattered over the block. In an index every entry is a restart, so that it can be reached
+//! numbers, with the common bytes beside it, in place of keys scattered over the block. In an index every entry is a restart, so that it can be reached
 //! by its number; its key is at or above every key below it and below every key of the next.
 //!
 //! Invariants: everything read from the payload is checked when it is used, for a checksum proves only that the bytes
@@ -32,14 +33,14 @@ use base::{InternalKeyRef, varint};
 use bytes::Bytes;
 use std::ops::Range;
 
-const COMMON_BYTES: usize = 2;
+const COMMON_LEN_BYTES: usize = 1;
 const COUNT_BYTES: usize = 4;
 const PREFIX_BYTES: usize = 8;
 const OFFSET_BYTES: usize = 4;
 /// Bytes that each restart takes beside its entry.
 pub(crate) const RESTART_BYTES: usize = PREFIX_BYTES + OFFSET_BYTES;
 /// Bytes of a payload beside entries and restarts.
-pub(crate) const SHAPE_BYTES: usize = COMMON_BYTES + COUNT_BYTES;
+pub(crate) const SHAPE_BYTES: usize = COMMON_LEN_BYTES + COUNT_BYTES;
 
 /// A block that was read, checked and decompressed. Cloning it copies no contents.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ pub struct Block {
     /// Where the entries end and the prefixes begin.
     entries_end: u32,
     restarts: u32,
-    common: u16,
+    common_len: u8,
 }
 
 /// One entry as it stands in its block.
@@ -66,7 +67,7 @@ pub(crate) struct RawEntry {
 impl Block {
     /// Takes a decompressed payload.
     pub(crate) fn parse(kind: BlockKind, data: Bytes) -> Result<Self, Malformed> {
-        let mut block = Self { data, kind, entries_end: 0, restarts: 0, common: 0 };
+        let mut block = Self { data, kind, entries_end: 0, restarts: 0, common_len: 0 };
         match kind {
             BlockKind::Data | BlockKind::Index | BlockKind::TopIndex => block.find_shape()?,
             BlockKind::Filter => filter::check(&block.data)?,
@@ -78,18 +79,22 @@ impl Block {
     fn find_shape(&mut self) -> Result<(), Malformed> {
         let shape = || Malformed::new("entries and restarts that fill the block", "others");
         let (rest, count) = self.data.split_last_chunk::<COUNT_BYTES>().ok_or_else(shape)?;
-        let (rest, common) = rest.split_last_chunk::<COMMON_BYTES>().ok_or_else(shape)?;
+        let (rest, &[common_len]) =
+            rest.split_last_chunk::<COMMON_LEN_BYTES>().ok_or_else(shape)?;
         let restarts = u32::from_le_bytes(*count);
-        let bytes = (restarts as usize).checked_mul(RESTART_BYTES).ok_or_else(shape)?;
-        let entries_end = rest.len().checked_sub(bytes).ok_or_else(shape)?;
+        let entries_end = (restarts as usize)
+            .checked_mul(RESTART_BYTES)
+            .and_then(|bytes| bytes.checked_add(usize::from(common_len)))
+            .and_then(|bytes| rest.len().checked_sub(bytes))
+            .ok_or_else(shape)?;
         if restarts == 0 || entries_end == 0 {
             return Err(shape());
         }
         self.restarts = restarts;
-        self.common = u16::from_le_bytes(*common);
+        self.common_len = common_len;
         self.entries_end = u32::try_from(entries_end).map_err(|_| shape())?;
         let first = self.entry_at(0)?;
-        if self.restart_offset(0)? != 0 || first.shared != 0 || first.suffix.len() < self.common() {
+        if self.restart_offset(0)? != 0 || first.shared != 0 {
             return Err(shape());
         }
         Ok(())
@@ -125,8 +130,11 @@ impl Block {
         self.restarts as usize
     }
 
-    fn common(&self) -> usize {
-        usize::from(self.common)
+    /// The bytes with which every user key of the block begins.
+    #[inline]
+    fn common(&self) -> &[u8] {
+        let start = self.entries_end() + self.restarts() * RESTART_BYTES;
+        self.data.get(start..start + usize::from(self.common_len)).unwrap_or_default()
     }
 
     /// Where the entry of restart `number` begins.
@@ -170,6 +178,19 @@ impl Block {
     /// The trailer of `entry` and where its value begins.
     #[inline]
     pub(crate) fn trailer_of(&self, entry: &RawEntry) -> Result<(u64, usize), Malformed> {
+        let start = entry.suffix.end;
+        // Of at most eight bytes, the usual case, all are taken at once.
+        if let Some(word) = self.data.get(start..).and_then(<[u8]>::first_chunk) {
+            let (trailer, len) = varint_in(u64::from_le_bytes(*word));
+            if len > 0 && len <= entry.end - start {
+                return Ok((trailer, start + len));
+            }
+        }
+        self.long_trailer_of(entry)
+    }
+
+    #[cold]
+    fn long_trailer_of(&self, entry: &RawEntry) -> Result<(u64, usize), Malformed> {
         let mut rest = &self.data[entry.suffix.end..entry.end];
         match varint::get_u64(&mut rest) {
             Some(trailer) => Ok((trailer, entry.end - rest.len())),
@@ -190,6 +211,22 @@ impl Block {
             _ => Err(Malformed::new("a whole key", format_args!("none at byte {at}"))),
         }
     }
+}
+
+/// The varint that `word` begins with and its length; 0 when it is longer than eight bytes.
+#[inline]
+fn varint_in(word: u64) -> (u64, usize) {
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return (0, 0);
+    }
+    let bits = ends.trailing_zeros() + 1;
+    // The seven bits of each byte, moved together in pairs, then pairs of pairs, then those.
+    let x = word & (u64::MAX >> (64 - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
+    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
+    let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4);
+    (x, (bits / 8) as usize)
 }
 
 #[cold]

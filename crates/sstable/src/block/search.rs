@@ -26,24 +26,22 @@ impl Block {
     /// The number of the first restart whose key is `target` or above; the number of restarts if there is none.
     #[inline]
     pub(crate) fn lower_bound(&self, target: InternalKeyRef<'_>) -> Result<usize, Malformed> {
-        let first = self.entry_at(0)?;
         let common = self.common();
-        let common_bytes = self
-            .data()
-            .get(first.suffix.start..first.suffix.start + common)
-            .ok_or_else(|| Malformed::new("a first key with the common bytes", "a shorter one"))?;
-        let head = &target.user_key[..common.min(target.user_key.len())];
-        match head.cmp(common_bytes) {
+        let head = &target.user_key[..common.len().min(target.user_key.len())];
+        match head.cmp(common) {
             Ordering::Less => return Ok(0),
             Ordering::Greater => return Ok(self.restarts()),
             Ordering::Equal => {}
         }
-        let wanted = prefix_number(&target.user_key[common..]);
+        let wanted = prefix_number(&target.user_key[common.len()..]);
         let prefixes = self.prefixes();
         let mut low = prefixes.partition_point(|prefix| u64::from_be_bytes(*prefix) < wanted);
-        // Those with the same prefix, seldom more than one, are told apart by their keys.
-        let same = prefixes[low..].partition_point(|prefix| u64::from_be_bytes(*prefix) == wanted);
-        let mut high = low + same;
+        // Those with the same prefix, mostly none, are told apart by their keys.
+        let is_same = |prefix: &[u8; 8]| u64::from_be_bytes(*prefix) == wanted;
+        let mut high = low;
+        if prefixes.get(low).is_some_and(is_same) {
+            high += prefixes[low..].partition_point(is_same);
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             let (key, _) = self.indexed(middle)?;

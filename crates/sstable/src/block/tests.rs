@@ -38,6 +38,17 @@ fn current(iter: &BlockIter) -> Option<(InternalKey, Vec<u8>)> {
 
 proptest! {
     #[test]
+    fn varints_of_a_word_are_those_of_base(value in any::<u64>(), shift in 0u32..64, tail in any::<[u8; 8]>()) {
+        let mut bytes = Vec::new();
+        varint::put_u64(&mut bytes, value >> shift);
+        let len = bytes.len();
+        bytes.extend_from_slice(&tail);
+        let (found, found_len) = varint_in(u64::from_le_bytes(*bytes.first_chunk().unwrap()));
+        let expected = if len <= 8 { (value >> shift, len) } else { (0, 0) };
+        prop_assert_eq!((found, found_len), expected);
+    }
+
+    #[test]
     fn searches_and_moves_are_those_of_the_list(
         entries in prop::collection::btree_map(key(), prop::collection::vec(any::<u8>(), 0..9), 1..80),
         interval in 1usize..20,

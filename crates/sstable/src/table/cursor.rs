@@ -90,7 +90,7 @@ impl TableCursor {
         }
         self.leave();
         self.index = None;
-        let handle = self.table.partition(number)?.index;
+        let handle = self.table.partitions[number].index;
         let index = self.table.fetcher.block(handle, BlockKind::Index, true)?;
         self.partition = number;
         self.index = Some((index, handle));
@@ -101,7 +101,7 @@ impl TableCursor {
         match &self.index {
             Some((index, place)) => data_handle(index, entry)
                 .map_err(self.table.fetcher.damaged(place.offset, BlockKind::Index)),
-            None => Err(self.table.in_top()(Malformed::new("a partition", "none"))),
+            None => Err(self.in_data()(Malformed::new("a partition to be in", "none"))),
         }
     }
 
@@ -182,7 +182,7 @@ impl TableCursor {
         let direction = Some(Direction::Forward);
         if self.entry + 1 < self.blocks() {
             self.load_block(self.entry + 1, direction)?;
-        } else if self.partition + 1 < self.table.partitions() {
+        } else if self.partition + 1 < self.table.partitions.len() {
             self.load_partition(self.partition + 1)?;
             self.load_block(0, direction)?;
         } else {
@@ -214,7 +214,7 @@ impl TableCursor {
     }
 
     fn go_to_last(&mut self) -> Result<(), Error> {
-        self.load_partition(self.table.partitions().saturating_sub(1))?;
+        self.load_partition(self.table.partitions.len().saturating_sub(1))?;
         self.load_block(self.blocks().saturating_sub(1), None)?;
         self.data.seek_to_last().map_err(self.in_data())
     }
@@ -273,9 +273,13 @@ impl Cursor for TableCursor {
         if !self.data.is_valid() {
             return Ok(());
         }
+        let moved = self.data.next();
+        if self.data.is_valid() {
+            return Ok(());
+        }
         self.guarded(|cursor| {
-            cursor.data.next().map_err(cursor.in_data())?;
-            if cursor.data.is_valid() { Ok(()) } else { cursor.enter_next_block() }
+            moved.map_err(cursor.in_data())?;
+            cursor.enter_next_block()
         })
     }
 
@@ -284,9 +288,13 @@ impl Cursor for TableCursor {
         if !self.data.is_valid() {
             return Ok(());
         }
+        let moved = self.data.prev();
+        if self.data.is_valid() {
+            return Ok(());
+        }
         self.guarded(|cursor| {
-            cursor.data.prev().map_err(cursor.in_data())?;
-            if cursor.data.is_valid() { Ok(()) } else { cursor.enter_previous_block() }
+            moved.map_err(cursor.in_data())?;
+            cursor.enter_previous_block()
         })
     }
 

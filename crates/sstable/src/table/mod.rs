@@ -33,6 +33,8 @@ pub struct Table {
     fetcher: Fetcher,
     footer: Footer,
     top: Block,
+    /// What each entry of `top` leads to.
+    partitions: Box<[Partition]>,
     properties: Properties,
 }
 
@@ -66,7 +68,7 @@ impl Table {
     pub fn get(&self, user_key: &[u8], at: SeqNo) -> Result<Option<Found>, Error> {
         let target = InternalKeyRef::seek_at(user_key, at);
         let Some(number) = self.partition_for(target)? else { return Ok(None) };
-        let partition = self.partition(number)?;
+        let partition = self.partitions[number];
         if let Some(handle) = partition.filter {
             let block = self.fetcher.block(handle, BlockKind::Filter, true)?;
             if !filter::may_contain(block.data(), filter::hash(user_key)) {
@@ -119,38 +121,31 @@ impl Table {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let keys = self.properties.smallest.user_key.len() + self.properties.largest.user_key.len();
-        size_of::<Self>() + self.top.memory_bytes() + keys
+        let partitions = size_of_val(&*self.partitions);
+        size_of::<Self>() + self.top.memory_bytes() + partitions + keys
     }
 
-    fn in_top(&self) -> impl FnOnce(Malformed) -> Error {
-        self.fetcher.damaged(self.footer.top_index.offset, BlockKind::TopIndex)
-    }
-
-    fn partitions(&self) -> usize {
-        self.top.restarts()
-    }
-
-    /// The partition that would hold `target`; `None` when every key is below.
+    /// The number of the partition that would hold `target`; `None` when every key is below.
     #[inline]
     fn partition_for(&self, target: InternalKeyRef<'_>) -> Result<Option<usize>, Error> {
-        let number = self.top.lower_bound(target).map_err(self.in_top())?;
-        Ok((number < self.partitions()).then_some(number))
-    }
-
-    #[inline]
-    fn partition(&self, number: usize) -> Result<Partition, Error> {
-        partition_of(&self.top, number).map_err(self.in_top())
+        let in_top = self.fetcher.damaged(self.footer.top_index.offset, BlockKind::TopIndex);
+        let number = self.top.lower_bound(target).map_err(in_top)?;
+        Ok((number < self.partitions.len()).then_some(number))
     }
 }
 
-fn partition_of(top: &Block, number: usize) -> Result<Partition, Malformed> {
-    let (_, mut value) = top.indexed(number)?;
-    match (Handle::get(&mut value), Handle::get(&mut value)) {
-        (Some(index), Some(filter)) if value.is_empty() => {
-            Ok(Partition { index, filter: (filter != Handle::NONE).then_some(filter) })
+/// What every entry of the top index leads to.
+fn partitions_of(top: &Block) -> Result<Box<[Partition]>, Malformed> {
+    let partition = |number| {
+        let (_, mut value) = top.indexed(number)?;
+        match (Handle::get(&mut value), Handle::get(&mut value)) {
+            (Some(index), Some(filter)) if value.is_empty() => {
+                Ok(Partition { index, filter: (filter != Handle::NONE).then_some(filter) })
+            }
+            _ => Err(Malformed::new("two handles", format_args!("others in entry {number}"))),
         }
-        _ => Err(Malformed::new("two handles", format_args!("others in entry {number}"))),
-    }
+    };
+    (0..top.restarts()).map(partition).collect()
 }
 
 /// The data block of entry `number` of an index partition.

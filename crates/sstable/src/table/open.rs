@@ -1,7 +1,7 @@
 //! Opening a table: footer, properties, top index; usually one read.
 
-use super::Table;
 use super::fetch::Fetcher;
+use super::{Table, partitions_of};
 use crate::block::Block;
 use crate::cache::BlockCacheHandle;
 use crate::error::{Error, Malformed};
@@ -39,20 +39,24 @@ impl Table {
             }
         };
         let top = block(footer.top_index, BlockKind::TopIndex)?;
+        let partitions = partitions_of(&top)
+            .map_err(fetcher.damaged(footer.top_index.offset, BlockKind::TopIndex))?;
         let properties = block(footer.properties, BlockKind::Properties)?;
         let properties = Properties::decode(properties.data())
             .map_err(fetcher.damaged(footer.properties.offset, BlockKind::Properties))?;
-        Ok(Self { fetcher, footer, top, properties })
+        Ok(Self { fetcher, footer, top, partitions, properties })
     }
 }
 
 fn read_footer(file: &dyn File, tail: &[u8], file_bytes: u64) -> Result<Footer, Error> {
     let damaged = |offset, malformed: Malformed| malformed.at(file.path(), offset, None);
     let Some(bytes) = tail.last_chunk::<FOOTER_BYTES>() else {
-        let found = format_args!("a file of {file_bytes} bytes").to_string();
         return Err(damaged(
             0,
-            Malformed { expected: "a table, at least its footer of 72 bytes", found },
+            Malformed::new(
+                "a table, at least its footer of 72 bytes",
+                format_args!("a file of {file_bytes} bytes"),
+            ),
         ));
     };
     let offset = file_bytes - FOOTER_BYTES as u64;

@@ -1,9 +1,9 @@
 //! Reading a whole table and comparing all that it says of itself.
 
-use super::{Partition, Table, data_handle, partition_of};
+use super::{Partition, Table, data_handle, partitions_of};
 use crate::block::Block;
 use crate::block::iter::BlockIter;
-use crate::error::{Error, Malformed};
+use crate::error::{Error, Malformed, Shown};
 use crate::filter;
 use crate::format::{BlockKind, Handle};
 use crate::properties::Properties;
@@ -68,11 +68,10 @@ impl Walk<'_> {
         let footer = self.table.footer;
         if let Some(top) = self.read(footer.top_index, BlockKind::TopIndex) {
             self.index_shape(&top, footer.top_index);
-            for number in 0..top.restarts() {
-                match partition_of(&top, number) {
-                    Ok(partition) => self.partition(&top, number, partition),
-                    Err(malformed) => self.fault(footer.top_index, BlockKind::TopIndex, malformed),
-                }
+            let partitions = partitions_of(&top);
+            let partitions = self.sound(footer.top_index, BlockKind::TopIndex, partitions);
+            for (number, &partition) in partitions.iter().flatten().enumerate() {
+                self.partition(&top, number, partition);
             }
         }
         self.follows(footer.properties, BlockKind::Properties);
@@ -111,9 +110,9 @@ impl Walk<'_> {
     /// Checks that the block at `handle` begins where the one before it ended.
     fn follows(&mut self, handle: Handle, kind: BlockKind) {
         if handle.offset != self.next_offset {
-            let found = format_args!("one at {}", handle.offset).to_string();
             let expected = "a block that begins where the one before it ends";
-            self.fault(handle, kind, Malformed { expected, found });
+            let found = format_args!("one at {}", handle.offset);
+            self.fault(handle, kind, Malformed::new(expected, found));
         }
         self.next_offset = handle.end().unwrap_or(u64::MAX);
     }
@@ -188,9 +187,9 @@ impl Walk<'_> {
             if let Some((place, filter)) = filter
                 && !filter::may_contain(filter.data(), filter::hash(key.user_key))
             {
-                let found = format_args!("none of \"{}\"", key.user_key.escape_ascii()).to_string();
-                let malformed = Malformed { expected: "every key of its partition", found };
-                self.fault(*place, BlockKind::Filter, malformed);
+                let expected = "every key of its partition";
+                let found = format_args!("none of {}", Shown(key.user_key));
+                self.fault(*place, BlockKind::Filter, Malformed::new(expected, found));
             }
             if block.restart_offset(restart).is_ok_and(|at| at == iter.position()) {
                 restart += 1;
@@ -218,7 +217,7 @@ impl Walk<'_> {
         if !is_above(&self.last) || !is_above(&self.bound) || key > separator.as_ref() {
             let malformed = Malformed::new(
                 "keys in strictly ascending order, within the index's separators",
-                format_args!("\"{}\" at {}", key.user_key.escape_ascii(), key.seq),
+                format_args!("{} at {}", Shown(key.user_key), key.seq),
             );
             self.fault(handle, BlockKind::Data, malformed);
         }

@@ -144,11 +144,11 @@ fn indexes_filters_and_counts_that_do_not_fit_the_entries_are_reported() {
     // The first property's value: how many entries there are.
     let fault = fault_after(5, &|block| block[2] ^= 1);
     assert!(fault.expected.contains("properties"), "{fault}");
-    // The last byte of the last prefix of a data block, of one with a single restart or more.
+    // The last byte of the last restart's prefix. Behind it: offsets, common bytes and their length, count, trailer.
     let fault = fault_after(1, &|block| {
-        let len = block.len();
-        let restarts = block[len - 14] as usize;
-        block[len - 10 - 6 - 4 * restarts - 1] ^= 1;
+        let count = block.len() - 10 - 4;
+        let (restarts, common) = (block[count] as usize, block[count - 1] as usize);
+        block[count - 1 - common - 4 * restarts - 1] ^= 1;
     });
     assert!(fault.expected.contains("prefix"), "{fault}");
     // A byte of the first key: it is then above the next.

@@ -34,7 +34,7 @@ fn keys_out_of_order_are_refused_and_the_writer_goes_on() {
     ] {
         let error = add(&mut writer, key, seq, kind).unwrap_err();
         assert!(matches!(error, Error::OutOfOrder { .. }), "{error:?}");
-        assert!(error.to_string().contains("after \"b\" at sequence number 5"), "{error}");
+        assert!(error.to_string().contains("after \"b\" at 5"), "{error}");
     }
     add(&mut writer, b"b", 5, ValueKind::Delete).unwrap();
     add(&mut writer, b"b", 4, ValueKind::RangeDelete).unwrap();
