@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use credit::Pool;
 use crossbeam_utils::Backoff;
-use crossbeam_utils::sync::WaitGroup;
+use crossbeam_utils::sync::{Parker, Unparker, WaitGroup};
 
 /// Something that counts bytes which may be held.
 trait Candidate: Sync {
@@ -26,9 +26,8 @@ struct Credit(Pool);
 
 impl Candidate for Credit {
     fn cycle(&self, work: &dyn Fn()) {
-        let permit = self.0.acquire(1);
+        let _permit = self.0.acquire(1);
         work();
-        drop(permit);
     }
 }
 
@@ -49,13 +48,12 @@ thread_local! {
 
 impl Candidate for Tokio {
     fn cycle(&self, work: &dyn Fn()) {
-        if let Ok(permit) = self.0.try_acquire() {
+        if let Ok(_permit) = self.0.try_acquire() {
             work();
-            drop(permit);
             return;
         }
         let mut acquire = pin!(self.0.acquire());
-        let permit = WAKER.with(|waker| {
+        let _permit = WAKER.with(|waker| {
             loop {
                 match acquire.as_mut().poll(&mut Context::from_waker(waker)) {
                     Poll::Ready(permit) => return permit,
@@ -64,7 +62,6 @@ impl Candidate for Tokio {
             }
         });
         work();
-        drop(permit);
     }
 }
 
@@ -86,15 +83,60 @@ impl Candidate for Monitor {
     }
 }
 
-/// An atomic counter with crossbeam's backoff: not fair, and it never sleeps for long.
-struct Spinning(AtomicU64);
+/// An atomic counter, crossbeam's backoff and then its parker: not fair, whoever comes first takes.
+struct Backing {
+    free: AtomicU64,
+    sleepers: AtomicU64,
+    parked: Mutex<Vec<Unparker>>,
+}
 
-impl Candidate for Spinning {
+impl Backing {
+    fn take(&self) -> bool {
+        let take = |free: u64| free.checked_sub(1);
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+    }
+
+    fn sleep(&self) {
+        let parker = Parker::new();
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.parked.lock().expect("no panic").push(parker.unparker().clone());
+        if self.free.load(Ordering::SeqCst) == 0 {
+            // Woken by a release, or in vain: the caller looks again.
+            parker.park_timeout(Duration::from_millis(10));
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Candidate for Backing {
     fn cycle(&self, work: &dyn Fn()) {
         let backoff = Backoff::new();
+        while !self.take() {
+            if backoff.is_completed() {
+                self.sleep();
+            } else {
+                backoff.snooze();
+            }
+        }
+        work();
+        self.free.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            let next = self.parked.lock().expect("no panic").pop();
+            if let Some(next) = next {
+                next.unpark();
+            }
+        }
+    }
+}
+
+/// No pool at all: the bare counter that any of them needs. It cannot sleep, nor tell who waits.
+struct Counter(AtomicU64);
+
+impl Candidate for Counter {
+    fn cycle(&self, work: &dyn Fn()) {
         let take = |free: u64| free.checked_sub(1);
         while self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_err() {
-            backoff.snooze();
+            std::thread::yield_now();
         }
         work();
         self.0.fetch_add(1, Ordering::AcqRel);
@@ -138,20 +180,26 @@ fn measure(
     cycles.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "credit",
     "tokio (fair)",
     "Mutex+Condvar (barging)",
-    "crossbeam Backoff (barging)",
+    "crossbeam Backoff+Parker (barging)",
+    "bare counter, spinning",
     "credit, overtaking",
 ];
 
-fn candidates(units: u64) -> [Box<dyn Candidate>; 5] {
+fn candidates(units: u64) -> [Box<dyn Candidate>; 6] {
     [
         Box::new(Credit(Pool::new(Some(units)))),
         Box::new(Tokio(tokio::sync::Semaphore::new(units as usize))),
         Box::new(Monitor { free: Mutex::new(units), returned: Condvar::new() }),
-        Box::new(Spinning(AtomicU64::new(units))),
+        Box::new(Backing {
+            free: AtomicU64::new(units),
+            sleepers: AtomicU64::new(0),
+            parked: Mutex::new(Vec::new()),
+        }),
+        Box::new(Counter(AtomicU64::new(units))),
         Box::new(Credit(Pool::with_overtaking(Some(units)))),
     ]
 }

@@ -348,7 +348,7 @@ impl World<'_> {
         }
         self.flush(second);
         self.compact(second);
-        if self.policy == Policy::Law && self.step % LAW_EVERY == 0 {
+        if self.policy == Policy::Law && self.step.is_multiple_of(LAW_EVERY) {
             self.apply_law();
         }
         let mut written = 0;

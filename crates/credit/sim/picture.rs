@@ -6,9 +6,11 @@ pub struct Chart<'a> {
     pub unit: &'a str,
     /// Top of the vertical axis.
     pub max: f64,
-    /// Name, colour, and points (second, value).
-    pub lines: Vec<(&'a str, &'a str, Vec<(f64, f64)>)>,
+    pub lines: Vec<Line<'a>>,
 }
+
+/// Name, colour, and points: second and value.
+pub type Line<'a> = (&'a str, &'a str, Vec<(f64, f64)>);
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 120.0;

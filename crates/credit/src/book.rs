@@ -6,13 +6,13 @@
 //! - After `serve`, no request waits that would fit and is first in its turn.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::account::Account;
 use crate::error::{AcquireError, Cause, ChildError};
 use crate::handle::Handle;
 use crate::ledger::Site;
-use crate::node::{End, Node, Queued, Terms, Ticket};
+use crate::node::{End, Node, Terms};
+use crate::queue::{Queued, Ticket};
 use crate::tree::{Aftermath, NodeId, ROOT, Tree};
 use crate::wait::Waiter;
 use crate::word::MAX_BYTES;
@@ -243,15 +243,7 @@ impl Book {
             _ => {}
         }
         let Some(waiter) = waiter(self) else { return Asked::Refused(AcquireError::TimedOut) };
-        let queued = Queued {
-            bytes,
-            site: site.clone(),
-            since: Instant::now(),
-            granted_before: self.granted_waiting,
-            trial: waiter.is_trial(),
-            waiter,
-        };
-        Asked::Waits(self.enqueue(id, queued))
+        Asked::Waits(self.enqueue(id, waiter))
     }
 
     /// Where on the way to the root a request for `bytes` of `id` does not fit, seen from `id`.
@@ -324,11 +316,12 @@ impl Book {
 
 /// The queue.
 impl Book {
-    fn enqueue(&mut self, id: NodeId, queued: Queued) -> Ticket {
+    fn enqueue(&mut self, id: NodeId, waiter: Arc<Waiter>) -> Ticket {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let trial = queued.trial;
-        self.node_mut(id).queue.insert(ticket, queued);
+        let trial = waiter.is_trial();
+        let granted_before = self.granted_waiting;
+        self.node_mut(id).queue.push(Queued { ticket, granted_before, waiter });
         self.waiting += 1;
         let mut below: Option<NodeId> = None;
         let mut at = Some(id);
@@ -351,7 +344,7 @@ impl Book {
 
     /// Takes a request out of the queue; `None` if it is no longer there.
     pub(crate) fn dequeue(&mut self, id: NodeId, ticket: Ticket) -> Option<Queued> {
-        let queued = self.node_mut(id).queue.remove(&ticket)?;
+        let queued = self.node_mut(id).queue.remove(ticket)?;
         self.waiting -= 1;
         let mut idle: Option<NodeId> = None;
         let mut at = Some(id);
@@ -363,7 +356,7 @@ impl Book {
             node.account.add_waiting(false);
             idle = (node.account.waiting() == 0).then_some(here);
             at = node.parent;
-            if !queued.trial {
+            if !queued.waiter.is_trial() {
                 self.watch(here);
             }
         }
@@ -373,22 +366,16 @@ impl Book {
     /// Grants the request `ticket` of `id`, which fits, and has its waiter woken.
     pub(crate) fn grant_queued(&mut self, id: NodeId, ticket: Ticket) {
         let Some(queued) = self.dequeue(id, ticket) else { return };
-        let entry = self.grant(id, queued.bytes, &queued.site);
-        self.granted_waiting = self.granted_waiting.wrapping_add(queued.bytes);
-        if !queued.trial {
-            self.node_mut(id).waits.record(queued.since.elapsed());
-        }
+        let Waiter { bytes, ref site, .. } = *queued.waiter;
+        let entry = self.grant(id, bytes, site);
+        self.granted_waiting = self.granted_waiting.wrapping_add(bytes);
         queued.waiter.grant(entry);
-        self.aftermath.wake.push(queued.waiter);
+        self.aftermath.wake(queued.waiter);
     }
 
     /// Gives up the request `ticket` of `id`; `false` if it has been granted or ended meanwhile.
     pub(crate) fn cancel(&mut self, id: NodeId, ticket: Ticket) -> bool {
-        let Some(queued) = self.dequeue(id, ticket) else { return false };
-        if !queued.trial {
-            self.node_mut(id).waits.record_refused(queued.since.elapsed());
-        }
-        true
+        self.dequeue(id, ticket).is_some()
     }
 
     /// Why `id` grants nothing any more, if so.
@@ -409,13 +396,13 @@ impl Book {
 
     fn refuse_waiting(&mut self, top: NodeId, tell: impl Fn(&Waiter)) {
         for id in self.subtree(top) {
-            let tickets: Vec<Ticket> = self.node(id).queue.keys().copied().collect();
+            let tickets: Vec<Ticket> =
+                self.node(id).queue.iter().map(|queued| queued.ticket).collect();
             for ticket in tickets {
                 let Some(queued) = self.dequeue(id, ticket) else { continue };
-                self.node_mut(id).waits.record_refused(queued.since.elapsed());
                 tell(&queued.waiter);
                 queued.waiter.end();
-                self.aftermath.wake.push(queued.waiter);
+                self.aftermath.wake(queued.waiter);
             }
         }
     }

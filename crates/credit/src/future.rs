@@ -79,6 +79,6 @@ impl Request<'_> {
         if let Ok(permit) = self.run_trial_and_plead() {
             return Ok(Asking::Granted(permit));
         }
-        self.ask(|_| Some(Waiter::task()))
+        self.ask(|_| Some(Waiter::task(self.bytes, &self.site)))
     }
 }

@@ -78,10 +78,11 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let tree: Arc<Tree> = Arc::clone(&self.tree);
-        let id = self.id;
         // AcqRel: what other handles did happens before the detaching.
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Still there: only the last handle detaches, and that is this one.
+            let tree: Arc<Tree> = Arc::clone(&self.tree);
+            let id = self.id;
             tree.enter(|book| book.detach(id));
         }
     }

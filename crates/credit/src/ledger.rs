@@ -173,20 +173,21 @@ impl Book {
         let mut found = Vec::new();
         for id in self.subtree(top) {
             let node: &Node = self.node(id);
-            for (&ticket, queued) in &node.queue {
-                let reason = match self.obstacle(id, queued.bytes) {
+            for queued in node.queue.iter() {
+                let waiter = &queued.waiter;
+                let reason = match self.obstacle(id, waiter.bytes) {
                     None => WaitReason::Turn,
                     Some(at) => WaitReason::Full { pool: Arc::clone(&self.node(at).name) },
                 };
                 let waiting = Waiting {
                     pool: Arc::clone(&node.name),
-                    bytes: queued.bytes,
-                    since: queued.since,
-                    location: queued.site.location,
-                    label: queued.site.label,
+                    bytes: waiter.bytes,
+                    since: waiter.since,
+                    location: waiter.site.location,
+                    label: waiter.site.label,
                     reason,
                 };
-                found.push((ticket, waiting));
+                found.push((queued.ticket, waiting));
             }
         }
         found.sort_by_key(|(ticket, _)| *ticket);

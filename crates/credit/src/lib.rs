@@ -16,6 +16,7 @@ pub mod pacer;
 mod permit;
 mod pool;
 mod pressure;
+mod queue;
 mod serve;
 mod stats;
 mod sync;

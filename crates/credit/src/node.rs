@@ -1,22 +1,16 @@
 //! One pool's place in the tree: its limits, its queue, and what its children are promised.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::account::Account;
 use crate::child::Reclaim;
 use crate::error::{AcquireError, Cause};
 use crate::handle::Handle;
-use crate::ledger::{Ledger, Site};
+use crate::ledger::Ledger;
 use crate::pressure::Watches;
-use crate::stats::WaitStats;
+use crate::queue::Queue;
 use crate::tree::NodeId;
-use crate::wait::Waiter;
 use crate::word::MAX_BYTES;
-
-/// Orders requests by arrival, over the whole tree.
-pub(crate) type Ticket = u64;
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -38,28 +32,14 @@ pub(crate) struct Node {
     /// Sum over the children of what they are promised less what they hold: negative when an elastic
     /// child holds more than its floor.
     pub(crate) extra: i64,
-    pub(crate) queue: BTreeMap<Ticket, Queued>,
+    pub(crate) queue: Queue,
     /// Whether a request may pass a larger one that waits before it.
     pub(crate) overtaking: bool,
     pub(crate) end: Option<End>,
     /// The last handle is gone; the node goes when nothing is held.
     pub(crate) detached: bool,
-    pub(crate) waits: WaitStats,
     pub(crate) ledger: Ledger,
     pub(crate) watches: Watches,
-}
-
-/// A request that waits.
-#[derive(Debug)]
-pub(crate) struct Queued {
-    pub(crate) bytes: u64,
-    pub(crate) site: Site,
-    pub(crate) since: Instant,
-    /// What the tree had granted to waiters when this one came, to see how much has passed it.
-    pub(crate) granted_before: u64,
-    /// It will not wait: it only finds out whether its turn is now, and is not counted.
-    pub(crate) trial: bool,
-    pub(crate) waiter: Arc<Waiter>,
 }
 
 /// Why nothing is granted any more.
@@ -112,11 +92,10 @@ impl Node {
             reclaimer: terms.reclaimer,
             floors: 0,
             extra: 0,
-            queue: BTreeMap::new(),
+            queue: Queue::default(),
             overtaking: terms.overtaking,
             end: None,
             detached: false,
-            waits: WaitStats::default(),
             ledger: Ledger::default(),
             watches: Watches::default(),
         }

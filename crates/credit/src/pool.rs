@@ -131,7 +131,10 @@ impl Pool {
     #[track_caller]
     #[inline]
     pub fn acquire(&self, bytes: u64) -> Result<Permit, AcquireError> {
-        self.request(bytes).acquire()
+        match self.grant_fast(bytes) {
+            Some(permit) => Ok(permit),
+            None => self.request(bytes).run_slow(&Patience::Forever),
+        }
     }
 
     /// Takes `bytes` if they are free and nobody waits for them.
@@ -141,7 +144,10 @@ impl Pool {
     #[track_caller]
     #[inline]
     pub fn try_acquire(&self, bytes: u64) -> Result<Permit, TryAcquireError> {
-        self.request(bytes).try_acquire()
+        match self.grant_fast(bytes) {
+            Some(permit) => Ok(permit),
+            None => self.request(bytes).run_slow(&Patience::None).map_err(TryAcquireError::from),
+        }
     }
 
     /// As [`acquire`](Pool::acquire), but waits at most for `timeout`.
@@ -169,6 +175,14 @@ impl Pool {
     #[inline]
     pub fn request(&self, bytes: u64) -> Request<'_> {
         Request { pool: self, bytes, site: Site { location: Location::caller(), label: None } }
+    }
+
+    /// Grants without the lock, if that is possible.
+    #[inline]
+    fn grant_fast(&self, bytes: u64) -> Option<Permit> {
+        let handle = &self.handle;
+        (bytes > 0 && handle.audit.grant_fast(handle, bytes))
+            .then(|| Permit::new(handle.stake(bytes, 0)))
     }
 
     /// Returns bytes that [`Permit::forget`] took out of a permit.
@@ -279,13 +293,14 @@ impl Pool {
     pub fn stats(&self) -> PoolStats {
         self.handle.tree.inspect(|book| {
             let node = book.node(self.handle.id);
+            let waits = node.account.waits.read();
             PoolStats {
                 acquisitions: node.account.grants(),
-                waits: node.waits.waits,
-                waits_refused: node.waits.refused,
-                wait_total: node.waits.total,
-                wait_max: node.waits.max,
-                wait_times: node.waits.times.clone(),
+                waits: waits.waits,
+                waits_refused: waits.refused,
+                wait_total: waits.total,
+                wait_max: waits.max,
+                wait_times: waits.times,
                 peak_bytes: node.account.peak(),
                 held_bytes: node.held(),
                 raw_bytes: node.account.raw(),
@@ -444,9 +459,7 @@ impl Request<'_> {
     /// Grants without the lock, if that is possible.
     #[inline]
     pub(crate) fn grant_fast(&self) -> Option<Permit> {
-        let handle = &self.pool.handle;
-        (self.bytes > 0 && handle.audit.grant_fast(handle, self.bytes))
-            .then(|| Permit::new(handle.stake(self.bytes, 0)))
+        self.pool.grant_fast(self.bytes)
     }
 
     #[cold]
@@ -459,7 +472,10 @@ impl Request<'_> {
                 return tried;
             }
         }
-        match self.ask(|_| Some(Waiter::thread()))? {
+        let waiter = || Waiter::thread(self.bytes, &self.site);
+        // Where others wait this one will: what it needs is better made before the lock is taken.
+        let made = (self.pool.handle.waiting() > 0).then(waiter);
+        match self.ask(|_| Some(made.unwrap_or_else(waiter)))? {
             Asking::Granted(permit) => Ok(permit),
             Asking::Pending(pending) => pending.wait(patience).map(Permit::new),
         }
@@ -480,7 +496,8 @@ impl Request<'_> {
     /// Asks once, without waiting.
     fn run_trial(&self) -> Result<Permit, AcquireError> {
         // In a tree others may wait for something else: whether this one's turn is now, the queue knows.
-        match self.ask(|book| (book.waiting > 0 && !book.is_flat()).then(Waiter::trial))? {
+        let trial = || Waiter::trial(self.bytes, &self.site);
+        match self.ask(|book| (book.waiting > 0 && !book.is_flat()).then(trial))? {
             Asking::Granted(permit) => Ok(permit),
             Asking::Pending(pending) => pending.wait(&Patience::None).map(Permit::new),
         }
@@ -505,7 +522,7 @@ impl Request<'_> {
                 Ok(Asking::Granted(Permit::new(handle.stake(bytes, entry))))
             }
             (Asked::Waits(ticket), Some(waiter)) => {
-                Ok(Asking::Pending(Pending::new(handle.clone(), ticket, bytes, waiter)))
+                Ok(Asking::Pending(Pending::new(handle.clone(), ticket, waiter)))
             }
             (Asked::Refused(error), _) => Err(error),
             (Asked::Waits(_), None) => unreachable!("only a request with a waiter is queued"),

@@ -23,7 +23,8 @@ use std::sync::Arc;
 
 use crate::book::Book;
 use crate::child::Reclaim;
-use crate::node::{Node, Queued, Ticket};
+use crate::node::Node;
+use crate::queue::{Queued, Ticket};
 use crate::tree::{NodeId, ROOT};
 
 /// What a look into a part of the tree found.
@@ -111,9 +112,9 @@ impl Book {
     /// The first of the node's own queue, or the first that fits if overtaking is allowed.
     fn own_turn(&self, id: NodeId, node: &Node) -> Turn {
         let mut first_block = None;
-        for (&ticket, queued) in &node.queue {
-            match self.obstacle(id, queued.bytes) {
-                None => return Turn::Grant(id, ticket),
+        for queued in node.queue.iter() {
+            match self.obstacle(id, queued.waiter.bytes) {
+                None => return Turn::Grant(id, queued.ticket),
                 Some(at) => {
                     let depth = self.node(at).depth;
                     first_block.get_or_insert(depth);
@@ -128,20 +129,25 @@ impl Book {
 
     fn rank_of_child(&self, parent: &Node, id: NodeId) -> Option<Rank> {
         let child = self.node(id);
-        let (ticket, first) = self.oldest(id)?;
-        let class = if child.held().saturating_add(first.bytes) <= child.floor {
+        let first = self.oldest(id)?;
+        let class = if child.held().saturating_add(first.waiter.bytes) <= child.floor {
             Class::WithinFloor
         } else {
             self.class(parent, first, child.elastic())
         };
-        Some(Rank { class, borrowed: child.borrowed(), weight: child.weight, ticket })
+        Some(Rank { class, borrowed: child.borrowed(), weight: child.weight, ticket: first.ticket })
     }
 
     fn rank_of_own(&self, node: &Node) -> Option<Rank> {
-        let (&ticket, first) = node.queue.first_key_value()?;
+        let first = node.queue.first()?;
         let below: u64 = node.children.iter().map(|&child| self.node(child).held()).sum();
         let class = self.class(node, first, false);
-        Some(Rank { class, borrowed: node.held().saturating_sub(below), weight: 1, ticket })
+        Some(Rank {
+            class,
+            borrowed: node.held().saturating_sub(below),
+            weight: 1,
+            ticket: first.ticket,
+        })
     }
 
     fn class(&self, parent: &Node, first: &Queued, elastic: bool) -> Class {
@@ -154,11 +160,10 @@ impl Book {
     }
 
     /// The request that came first of all that wait at or below `id`.
-    fn oldest(&self, id: NodeId) -> Option<(Ticket, &Queued)> {
+    fn oldest(&self, id: NodeId) -> Option<&Queued> {
         let node = self.node(id);
-        let own = node.queue.first_key_value().map(|(&ticket, queued)| (ticket, queued));
         let below = node.busy.iter().filter_map(|&child| self.oldest(child));
-        own.into_iter().chain(below).min_by_key(|(ticket, _)| *ticket)
+        node.queue.first().into_iter().chain(below).min_by_key(|queued| queued.ticket)
     }
 }
 
@@ -225,7 +230,8 @@ impl Book {
     /// Bytes that wait at or below `id`.
     pub(crate) fn queued_bytes(&self, id: NodeId) -> u64 {
         let node = self.node(id);
-        let own = node.queue.values().fold(0u64, |sum, queued| sum.saturating_add(queued.bytes));
+        let own =
+            node.queue.iter().fold(0u64, |sum, queued| sum.saturating_add(queued.waiter.bytes));
         node.busy.iter().fold(own, |sum, &child| sum.saturating_add(self.queued_bytes(child)))
     }
 }

@@ -1,8 +1,12 @@
 //! What a pool counts: grants, waits and how long they took.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// What a pool has done since it was made, and how it stands; one consistent look.
+/// What a pool has done since it was made, and how it stands.
+///
+/// A wait is counted when who waited runs again.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -60,16 +64,28 @@ impl WaitTimes {
         })
     }
 
-    fn record(&mut self, time: Duration) {
+    fn bucket(time: Duration) -> usize {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (u64::BITS - micros.leading_zeros()) as usize;
-        self.buckets[bucket.min(WaitTimes::BUCKETS - 1)] += 1;
+        ((u64::BITS - micros.leading_zeros()) as usize).min(WaitTimes::BUCKETS - 1)
     }
 }
 
-/// The part of [`PoolStats`] that is kept under the lock.
+/// Waits as they are counted: by those who waited, once they run again, without a lock.
+///
+/// Atomics of the standard library also under loom: nothing is decided by them, so modelling them would
+/// only multiply what loom has to explore.
+#[derive(Debug, Default)]
+pub(crate) struct WaitCounters {
+    waits: AtomicU64,
+    refused: AtomicU64,
+    total_nanos: AtomicU64,
+    max_nanos: AtomicU64,
+    times: [AtomicU64; WaitTimes::BUCKETS],
+}
+
+/// What [`WaitCounters`] have counted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct WaitStats {
+pub(crate) struct Waits {
     pub(crate) waits: u64,
     pub(crate) refused: u64,
     pub(crate) total: Duration,
@@ -77,19 +93,29 @@ pub(crate) struct WaitStats {
     pub(crate) times: WaitTimes,
 }
 
-impl WaitStats {
-    /// Counts a wait that ended with a grant.
-    pub(crate) fn record(&mut self, time: Duration) {
-        self.waits += 1;
-        self.total += time;
-        self.max = self.max.max(time);
-        self.times.record(time);
+impl WaitCounters {
+    /// Counts a wait that ended, with a grant or not.
+    pub(crate) fn record(&self, time: Duration, granted: bool) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waits.fetch_add(1, Relaxed);
+        if !granted {
+            self.refused.fetch_add(1, Relaxed);
+        }
+        self.total_nanos.fetch_add(nanos, Relaxed);
+        if nanos > self.max_nanos.load(Relaxed) {
+            self.max_nanos.fetch_max(nanos, Relaxed);
+        }
+        self.times[WaitTimes::bucket(time)].fetch_add(1, Relaxed);
     }
 
-    /// Counts a wait that ended without one.
-    pub(crate) fn record_refused(&mut self, time: Duration) {
-        self.refused += 1;
-        self.record(time);
+    pub(crate) fn read(&self) -> Waits {
+        Waits {
+            waits: self.waits.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            total: Duration::from_nanos(self.total_nanos.load(Relaxed)),
+            max: Duration::from_nanos(self.max_nanos.load(Relaxed)),
+            times: WaitTimes { buckets: self.times.each_ref().map(|count| count.load(Relaxed)) },
+        }
     }
 }
 
@@ -99,11 +125,13 @@ mod tests {
 
     #[test]
     fn waits_fall_into_their_bucket_and_quantiles_bound_them() {
-        let mut times = WaitTimes::default();
-        assert_eq!(times.quantile(0.5), None);
+        let counters = WaitCounters::default();
+        assert_eq!(counters.read().times.quantile(0.5), None);
         for micros in [0, 1, 3, 3, 1000, u64::MAX / 1000] {
-            times.record(Duration::from_micros(micros));
+            counters.record(Duration::from_micros(micros), micros != 1);
         }
+        let Waits { waits, refused, max, times, .. } = counters.read();
+        assert_eq!((waits, refused, max), (6, 1, Duration::from_micros(u64::MAX / 1000)));
         assert_eq!(times.buckets()[..4], [1, 1, 2, 0]);
         assert_eq!((times.buckets()[10], times.buckets()[WaitTimes::BUCKETS - 1]), (1, 1));
         assert_eq!(times.quantile(0.0), Some(Duration::from_micros(1)));

@@ -5,12 +5,9 @@
 //! something that another thread lets expire, because loom has no time.
 
 #[cfg(not(loom))]
-pub(crate) use real::{Deadline, Parker};
+pub(crate) use real::{Deadline, Mutex, Parker};
 #[cfg(not(loom))]
-pub(crate) use {
-    parking_lot::Mutex,
-    std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -21,8 +18,24 @@ pub(crate) use modelled::{Mutex, Parker};
 
 #[cfg(not(loom))]
 mod real {
+    use std::sync::{MutexGuard, PoisonError};
     use std::thread::{self, Thread};
     use std::time::{Duration, Instant};
+
+    /// The standard mutex without its poisoning: no user's code runs under it, and a failed assertion
+    /// about one pool must not take down the others of its tree.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Mutex<T> {
+            Mutex(std::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
 
     /// A moment after which waiting ends.
     #[derive(Debug, Clone, Copy)]
@@ -61,7 +74,7 @@ mod real {
     }
 
     /// How often a waiter looks at its state before it parks.
-    pub(crate) const SPINS: u32 = 64;
+    pub(crate) const SPINS: u32 = 24;
 }
 
 /// Runs `done` a few times with pauses in between; whether it was ever true.
@@ -90,7 +103,7 @@ mod modelled {
     use loom::sync::atomic::{AtomicBool, Ordering};
     use loom::sync::{Arc, Condvar, MutexGuard};
 
-    /// loom's mutex with the interface of `parking_lot`'s.
+    /// As the other one, over loom's.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

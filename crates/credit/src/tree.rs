@@ -39,7 +39,9 @@ pub(crate) const ROOT: NodeId = NodeId { index: 0, generation: 0 };
 /// What changes under the lock leave to be done without it.
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
-    pub(crate) wake: Vec<Arc<Waiter>>,
+    /// Most of the time there is one: no allocation under the lock for it.
+    first_to_wake: Option<Arc<Waiter>>,
+    wake: Vec<Arc<Waiter>>,
     pub(crate) notify: Vec<NodeId>,
     /// Accounts that left the tree, each with its parent's handle: dropping that may take the lock.
     pub(crate) dead: Vec<(Arc<Account>, Option<Handle>)>,
@@ -87,11 +89,18 @@ impl Tree {
 
 impl Aftermath {
     pub(crate) fn is_empty(&self) -> bool {
-        self.wake.is_empty() && self.notify.is_empty() && self.dead.is_empty()
+        self.first_to_wake.is_none() && self.notify.is_empty() && self.dead.is_empty()
+    }
+
+    pub(crate) fn wake(&mut self, waiter: Arc<Waiter>) {
+        match self.first_to_wake {
+            None => self.first_to_wake = Some(waiter),
+            Some(_) => self.wake.push(waiter),
+        }
     }
 
     fn run(self, tree: &Tree) {
-        for waiter in self.wake {
+        for waiter in self.first_to_wake.into_iter().chain(self.wake) {
             waiter.wake();
         }
         for id in self.notify {

@@ -7,11 +7,12 @@
 //! - Exactly those who are granted or ended are woken, one by one, after the lock is let go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{AcquireError, Cause};
 use crate::handle::{Handle, Stake};
-use crate::node::Ticket;
+use crate::ledger::Site;
+use crate::queue::Ticket;
 use crate::sync::{self, AtomicU8, AtomicU64, Deadline, Ordering, Parker};
 
 const WAITING: u8 = 0;
@@ -21,6 +22,9 @@ const ENDED: u8 = 2;
 /// What a queued request and the one who waits for it share.
 #[derive(Debug)]
 pub(crate) struct Waiter {
+    pub(crate) bytes: u64,
+    pub(crate) site: Site,
+    pub(crate) since: Instant,
     state: AtomicU8,
     /// The ledger entry of a granted request, or 0.
     entry: AtomicU64,
@@ -33,7 +37,7 @@ pub(crate) struct Waiter {
 enum Sleeper {
     Thread(Parker),
     #[cfg(feature = "async")]
-    Task(crate::sync::Mutex<Option<std::task::Waker>>),
+    Task(sync::Mutex<Option<std::task::Waker>>),
     /// It does not wait, it only looks whether its turn is now.
     Nobody,
 }
@@ -49,27 +53,30 @@ pub(crate) enum Standing {
 
 impl Waiter {
     /// For the calling thread.
-    pub(crate) fn thread() -> Arc<Waiter> {
-        Waiter::new(Sleeper::Thread(Parker::new()))
+    pub(crate) fn thread(bytes: u64, site: &Site) -> Arc<Waiter> {
+        Waiter::new(bytes, site, Sleeper::Thread(Parker::new()))
     }
 
     /// For a task that [`set_waker`](Waiter::set_waker) names.
     #[cfg(feature = "async")]
-    pub(crate) fn task() -> Arc<Waiter> {
-        Waiter::new(Sleeper::Task(crate::sync::Mutex::new(None)))
+    pub(crate) fn task(bytes: u64, site: &Site) -> Arc<Waiter> {
+        Waiter::new(bytes, site, Sleeper::Task(sync::Mutex::new(None)))
     }
 
     /// For a request that does not wait.
-    pub(crate) fn trial() -> Arc<Waiter> {
-        Waiter::new(Sleeper::Nobody)
+    pub(crate) fn trial(bytes: u64, site: &Site) -> Arc<Waiter> {
+        Waiter::new(bytes, site, Sleeper::Nobody)
     }
 
     pub(crate) fn is_trial(&self) -> bool {
         matches!(self.sleeper, Sleeper::Nobody)
     }
 
-    fn new(sleeper: Sleeper) -> Arc<Waiter> {
+    fn new(bytes: u64, site: &Site, sleeper: Sleeper) -> Arc<Waiter> {
         Arc::new(Waiter {
+            bytes,
+            site: site.clone(),
+            since: Instant::now(),
             state: AtomicU8::new(WAITING),
             entry: AtomicU64::new(0),
             interruption: sync::Mutex::new(None),
@@ -153,14 +160,13 @@ const PLEAD_INTERVAL: Duration = Duration::from_millis(10);
 pub(crate) struct Pending {
     pool: Handle,
     ticket: Ticket,
-    bytes: u64,
     waiter: Arc<Waiter>,
     done: bool,
 }
 
 impl Pending {
-    pub(crate) fn new(pool: Handle, ticket: Ticket, bytes: u64, waiter: Arc<Waiter>) -> Pending {
-        Pending { pool, ticket, bytes, waiter, done: false }
+    pub(crate) fn new(pool: Handle, ticket: Ticket, waiter: Arc<Waiter>) -> Pending {
+        Pending { pool, ticket, waiter, done: false }
     }
 
     /// Blocks until the request ends, or patience does.
@@ -172,7 +178,10 @@ impl Pending {
         let mut at_most = None;
         if !self.waiter.is_trial() {
             at_most = self.plead().then_some(PLEAD_INTERVAL);
-            sync::spin_until(|| self.waiter.standing() != Standing::Waiting);
+            // Worth its while only for who is next: the others' turn is many switches away.
+            if self.pool.waiting() == 1 {
+                sync::spin_until(|| self.waiter.standing() != Standing::Waiting);
+            }
         }
         loop {
             if let Some(end) = self.take_end() {
@@ -194,17 +203,17 @@ impl Pending {
     pub(crate) fn take_end(&mut self) -> Option<Result<Stake, AcquireError>> {
         let end = match self.waiter.standing() {
             Standing::Waiting => return None,
-            Standing::Granted(entry) => Ok(self.pool.stake(self.bytes, entry)),
+            Standing::Granted(entry) => Ok(self.pool.stake(self.waiter.bytes, entry)),
             Standing::Ended => Err(self.why_ended()),
         };
-        self.done = true;
+        self.finish(end.is_ok());
         Some(end)
     }
 
     /// Asks elastic holders to give back what this request lacks; whether there is anybody to ask.
     pub(crate) fn plead(&self) -> bool {
         let waits = || self.waiter.standing() == Standing::Waiting;
-        waits() && plead(&self.pool, self.bytes, true, waits)
+        waits() && plead(&self.pool, self.waiter.bytes, true, waits)
     }
 
     #[cfg(feature = "async")]
@@ -216,8 +225,17 @@ impl Pending {
     fn cancel(&mut self) -> bool {
         let (id, ticket) = (self.pool.id, self.ticket);
         let cancelled = self.pool.tree.enter(|book| book.cancel(id, ticket));
-        self.done |= cancelled;
+        if cancelled {
+            self.finish(false);
+        }
         cancelled
+    }
+
+    fn finish(&mut self, granted: bool) {
+        self.done = true;
+        if !self.waiter.is_trial() {
+            self.pool.waits.record(self.waiter.since.elapsed(), granted);
+        }
     }
 
     fn why_ended(&self) -> AcquireError {

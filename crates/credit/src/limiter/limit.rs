@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::bucket::{Bucket, Ticket};
 use super::{Clock, Priority, SystemClock};
-use crate::stats::{WaitStats, WaitTimes};
+use crate::stats::{WaitCounters, WaitTimes};
 use crate::sync::{AtomicU8, AtomicU64, Mutex, Ordering, Parker};
 
 /// The direction of a transfer.
@@ -105,7 +105,6 @@ struct State {
     waiting: BTreeMap<Ticket, Arc<Sleeper>>,
     /// Who lets the next refill come.
     keeper: Option<Ticket>,
-    waits: [WaitStats; Priority::ALL.len()],
     closed: bool,
 }
 
@@ -113,6 +112,7 @@ struct State {
 struct Counters {
     requests: AtomicU64,
     bytes: AtomicU64,
+    waits: WaitCounters,
 }
 
 #[derive(Debug)]
@@ -138,13 +138,7 @@ impl RateLimiter {
         let LimiterOptions { bytes_per_second, refill_period, fairness, mode } = options;
         let period = refill_period.max(Duration::from_micros(100));
         let bucket = Bucket::new(bytes_per_second.max(1), period, fairness.max(1), clock.now());
-        let state = State {
-            bucket,
-            waiting: BTreeMap::new(),
-            keeper: None,
-            waits: Default::default(),
-            closed: false,
-        };
+        let state = State { bucket, waiting: BTreeMap::new(), keeper: None, closed: false };
         RateLimiter {
             state: Mutex::new(state),
             counters: Default::default(),
@@ -187,8 +181,8 @@ impl RateLimiter {
             (ticket, sleeper, self.clock.now())
         };
         let result = self.sleep(ticket, &sleeper);
-        let mut state = self.state.lock();
-        state.waits[class.index()].record(self.clock.now().saturating_sub(begun));
+        let waited = self.clock.now().saturating_sub(begun);
+        self.counters[class.index()].waits.record(waited, result.is_ok());
         if result.is_ok() {
             self.count(class, bytes);
         }
@@ -261,8 +255,8 @@ impl RateLimiter {
     /// What `class` has done so far.
     #[must_use]
     pub fn stats(&self, class: Priority) -> ClassStats {
-        let waits = self.state.lock().waits[class.index()].clone();
         let counters = &self.counters[class.index()];
+        let waits = counters.waits.read();
         ClassStats {
             requests: counters.requests.load(Ordering::Relaxed),
             bytes: counters.bytes.load(Ordering::Relaxed),

@@ -60,8 +60,8 @@ fn the_others_stall_where_the_law_slows_down() {
 fn settled_after(points: &[Point], from: f64, to: f64, target: f64) -> Option<f64> {
     let span = || points.iter().filter(|p| (from..to).contains(&p.second));
     let last_off =
-        span().filter(|p| (p.rate - target).abs() > 0.1 * target).map(|p| p.second).last();
-    let last = span().last()?.second;
+        span().filter(|p| (p.rate - target).abs() > 0.1 * target).map(|p| p.second).next_back();
+    let last = span().next_back()?.second;
     match last_off {
         Some(second) if second >= last => None,
         Some(second) => Some(second - from),

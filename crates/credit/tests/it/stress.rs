@@ -106,7 +106,7 @@ fn stress(pools: &[Pool], root: &Pool, steps: u64) {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        let ends: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::Relaxed);
         for end in ends {
             end.expect("no panic");
