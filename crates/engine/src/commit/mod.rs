@@ -150,7 +150,8 @@ impl Shared {
         }
         let Some(needs) = Needs::of(batch) else { return Ok(()) };
         self.pace(bytes, options)?;
-        let reservation = self.reserve(&needs, bytes, options)?;
+        let reservation =
+            self.reserve(&needs, bytes, options).map_err(|error| self.explained(error))?;
         self.commit(batch, &needs, reservation, options.sync)
     }
 
@@ -168,8 +169,7 @@ impl Shared {
 
         if let Err(error) = log.fill(&[&batch.header(first_seq), batch.entry_bytes()]) {
             drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
-            self.health.check_writable()?;
-            return Err(Error::Log(error.into()));
+            return Err(self.explained(Error::Log(error.into())));
         }
 
         turn.is_whole = false;
@@ -191,7 +191,23 @@ impl Shared {
 
     /// Makes the log durable up to `end`. A failed sync leaves it unknown what is on the disk: no more writes then.
     pub(crate) fn sync_log(&self, end: wal::LogPosition) -> Result<(), Error> {
-        self.wal.sync(end).map_err(|error| Error::ReadOnly { source: self.fail(error.into()) })
+        self.wal.sync(end).map_err(|error| match self.health.check_writable() {
+            Ok(()) => Error::ReadOnly { source: self.fail(error.into()) },
+            Err(refusal) => refusal,
+        })
+    }
+
+    /// What a writer is told of a failure of the log: that the engine was closed or had failed, if that is why; the
+    /// failure itself where the log goes on. Called without a lock.
+    #[cold]
+    fn explained(&self, error: Error) -> Error {
+        match (error, self.health.check_writable()) {
+            (Error::Log(_), Err(refusal)) => refusal,
+            (Error::Log(error @ wal::Error::Failed(_)), Ok(())) => {
+                Error::ReadOnly { source: self.fail(error.into()) }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Ends writing because of `cause`: everybody who waits is released, reads go on. The first cause stays.
