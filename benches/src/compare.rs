@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Map, Value};
 
 use crate::args::Args;
-use crate::report::comparison;
+use crate::report::comparison::comparison;
 use crate::scratch::Scratch;
 use crate::size::Budget;
 use crate::target::Options;

@@ -1,11 +1,15 @@
 //! The result: as a table for people, and as one flat JSON object for machines.
 
+pub(crate) mod comparison;
+mod table;
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::ingest::Ingested;
+use crate::report::table::{Row, row, table};
 use crate::sampler::Peaks;
 use crate::size::mebibytes;
 use crate::target::Stats;
@@ -313,87 +317,6 @@ impl Outcome {
         rows.push(row("verified", verdict));
         rows.extend(verified.told.iter().map(|problem| row("", problem)));
     }
-}
-
-/// A line of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Row {
-    Line,
-    Cells(Vec<String>),
-}
-
-fn row(name: &str, value: impl Into<String>) -> Row {
-    Row::Cells(vec![name.to_owned(), value.into()])
-}
-
-/// Lays rows out in columns.
-fn table(rows: &[Row]) -> String {
-    let cells = || {
-        rows.iter().filter_map(|row| match row {
-            Row::Cells(cells) => Some(cells),
-            Row::Line => None,
-        })
-    };
-    let columns = cells().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        cells().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        match row {
-            Row::Line => text += &"-".repeat(widths.iter().sum::<usize>().min(72) + 2),
-            Row::Cells(cells) => {
-                let padded =
-                    cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-                text += padded.collect::<Vec<_>>().join("  ").trim_end();
-            }
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// Two results side by side, with the ratio of their figures.
-pub(crate) fn comparison(on: &Map<String, Value>, off: &Map<String, Value>) -> String {
-    let mut rows =
-        vec![Row::Cells(["", "budget on", "budget off", "off / on"].map(str::to_owned).into())];
-    let bytes = [
-        ("in flight, peak", "in_flight_peak_bytes"),
-        ("heap, peak", "heap_peak_bytes"),
-        ("resident anonymous, peak", "resident_anonymous_peak_bytes"),
-        ("resident, peak", "resident_peak_bytes"),
-        ("written to disk", "written_to_disk_bytes"),
-    ];
-    let plain = [
-        ("operations/s", "operations_per_second", 0),
-        ("operations/s, sustained", "sustained_operations_per_second", 0),
-        ("latency p99, µs", "latency_micros_p99", 1),
-        ("latency p99.99, µs", "latency_micros_p9999", 1),
-        ("latency max, µs", "latency_micros_max", 0),
-        ("waits for credits, s", "credit_wait_seconds", 3),
-        ("write amplification", "write_amplification", 2),
-    ];
-    let figure = |object: &Map<String, Value>, name: &str| object.get(name).and_then(Value::as_f64);
-    let mut add = |title: &str, name: &str, show: &dyn Fn(f64) -> String| {
-        let (on, off) = (figure(on, name), figure(off, name));
-        let shown = |value: Option<f64>| value.map_or_else(|| "not told".to_owned(), show);
-        let ratio = match (on, off) {
-            (Some(on), Some(off)) if on > 0.0 && off > 0.0 => format!("{:.2}", off / on),
-            _ => String::new(),
-        };
-        rows.push(Row::Cells(vec![title.to_owned(), shown(on), shown(off), ratio]));
-    };
-    add("write budget", "budget_bytes", &|bytes| {
-        if bytes == 0.0 { "off".to_owned() } else { mebibytes(bytes as u64) }
-    });
-    for (title, name) in bytes {
-        add(title, name, &|bytes| mebibytes(bytes as u64));
-    }
-    for (title, name, digits) in plain {
-        add(title, name, &|value| format!("{value:.digits$}"));
-    }
-    table(&rows)
 }
 
 /// The percentiles and the maximum, in microseconds; 0 if nothing was recorded.

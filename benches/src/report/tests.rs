@@ -123,16 +123,3 @@ fn a_failed_verification_stands_out() {
     outcome.verified.checksum = 8;
     assert_eq!(outcome.json()["verified"], json!(false));
 }
-
-#[test]
-fn two_results_are_shown_side_by_side() {
-    let on = outcome().json();
-    let mut off = on.clone();
-    off.insert("heap_peak_bytes".to_owned(), json!(80 << 20));
-    off.insert("budget_bytes".to_owned(), json!(0));
-    let text = comparison(&on, &off);
-    let heap = text.lines().find(|line| line.starts_with("heap")).expect("heap");
-    let cells: Vec<_> = heap.split_whitespace().collect();
-    assert_eq!(cells, ["heap,", "peak", "40.0", "MiB", "80.0", "MiB", "2.00"]);
-    assert!(text.contains("off"), "{text}");
-}
