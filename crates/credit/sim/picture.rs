@@ -53,7 +53,7 @@ impl Chart<'_> {
             let value = self.max * f64::from(part) / 4.0;
             out += &format!("<path d=\"M0 {y:.0}H{WIDTH}\" stroke=\"#ddd\"/>");
             out += &format!(
-                "<text x=\"-4\" y=\"{:.0}\" text-anchor=\"end\">{value:.3}</text>\n",
+                "<text x=\"-4\" y=\"{:.0}\" text-anchor=\"end\">{value}</text>\n",
                 y + 4.0
             );
         }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use crate::error::AcquireError;
 use crate::permit::Permit;
-use crate::pool::{Asking, Pool, Request};
+use crate::pool::Pool;
+use crate::request::{Asking, Request};
 use crate::wait::{Pending, Waiter};
 
 /// Resolves to a permit; see [`Pool::acquire_async`].

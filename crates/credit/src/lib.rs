@@ -1,4 +1,13 @@
-//! Byte credits: a pool of bytes that may be held.
+//! Byte credits: pools of bytes that may be held, a rate limiter, and a pacer.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! # Where what is
+//!
+//! [`Pool`] and [`Permit`] are all that most users need; [`pacer`] and [`limiter`] have front pages of
+//! their own. Inside, in reading order: `word` (the packed account), `account` (grants without a lock),
+//! `handle` (what keeps an account alive, the crate's only unsafe code), `tree` and `book` (what happens
+//! under the lock), `serve` (whose turn it is), `wait` (sleeping and waking).
 #![deny(unsafe_code)]
 
 mod account;
@@ -17,6 +26,7 @@ mod permit;
 mod pool;
 mod pressure;
 mod queue;
+mod request;
 mod serve;
 mod stats;
 mod sync;
@@ -30,9 +40,9 @@ pub use error::{AcquireError, Cause, ChildError, TryAcquireError};
 pub use future::Acquire;
 pub use ledger::{Holder, WaitReason, Waiting};
 pub use permit::Permit;
-pub use pool::{Pool, Request};
+pub use pool::Pool;
 pub use pressure::Pressure;
+pub use request::Request;
 pub use stats::{PoolStats, WaitTimes};
-
 #[cfg(loom)]
 pub use sync::Deadline;
