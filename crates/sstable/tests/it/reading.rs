@@ -166,3 +166,16 @@ fn many_versions_of_one_key_across_blocks() {
         assert_eq!(found, newest(&entries, b"k", at).map(|(_, value)| value.clone()), "at {at}");
     }
 }
+
+#[test]
+fn tables_can_be_shared_and_cursors_sent_between_threads() {
+    let entries = numbered(2000, 50);
+    let (table, _) = open_cached(&table_bytes(plain(), &entries)).unwrap();
+    let mut sent = table.cursor();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert!(forward(&mut table.cursor()).unwrap() == entries));
+        }
+        scope.spawn(|| assert!(backward(&mut sent).unwrap() == entries));
+    });
+}

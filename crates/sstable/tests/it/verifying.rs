@@ -155,3 +155,49 @@ fn indexes_filters_and_counts_that_do_not_fit_the_entries_are_reported() {
     let fault = fault_after(1, &|block| block[3] = b'l');
     assert!(fault.expected.contains("ascending") || fault.expected.contains("prefix"), "{fault}");
 }
+
+/// A footer whose checksum fits, but which says what cannot be: refused, and nothing is allocated for it.
+#[test]
+fn impossible_footers_are_refused() {
+    let (good, _) = sample();
+    let refused = |at: usize, field: &[u8]| {
+        let mut bytes = good.clone();
+        let footer = bytes.len() - 72;
+        bytes[footer + at..][..field.len()].copy_from_slice(field);
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes[footer..footer + 56]);
+        crc.update(&bytes[footer + 60..]);
+        bytes[footer + 56..footer + 60].copy_from_slice(&crc.finalize().to_le_bytes());
+        let (opened, largest) = largest::allocation(|| open(&bytes));
+        assert!(largest < 64 << 10, "{largest} bytes");
+        opened.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(refused(44, &0u64.to_le_bytes()), Ok(()), "the salt is 0 anyway");
+    for (at, field, part) in [
+        (8, &0x7fff_ffff_u32.to_le_bytes()[..], "a block that ends before the footer"),
+        (20, &u32::MAX.to_le_bytes(), "a block that ends before the footer"),
+        (12, &u64::MAX.to_le_bytes(), "a block that ends before the footer"),
+        (32, &10u32.to_le_bytes(), "no block of range tombstones"),
+        (36, &1u64.to_le_bytes(), "a file as long as it was written"),
+        (44, &1u64.to_le_bytes(), "checksum"),
+        (52, &1u32.to_le_bytes(), "no feature flags"),
+    ] {
+        let error = refused(at, field).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// A whole block of one kind in the place of another.
+#[test]
+fn a_block_of_another_kind_is_refused() {
+    let (good, _) = sample();
+    for (start, end, kind) in blocks(&good) {
+        for other in (0..7).filter(|&other| other != kind) {
+            let mut bytes = good.clone();
+            bytes[end - 6] = other;
+            reseal(&mut bytes, start, end);
+            let error = open(&bytes).and_then(|table| table.verify()).unwrap_err().to_string();
+            assert!(error.contains(&format!("kind code {other}")), "{error}");
+        }
+    }
+}
