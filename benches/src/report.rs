@@ -73,10 +73,10 @@ impl Outcome {
         rate(self.ingested.user_bytes, self.ingested.time) / 1e6
     }
 
-    /// The peak of the heap: the sampled sum of allocator and arenas, or the allocator's own exact
-    /// peak if that is higher.
+    /// The peak of the heap: the sampled sum of allocator and arenas, or the exact peak of either if
+    /// that is higher, which the sum must have reached as well.
     fn heap_peak(&self) -> u64 {
-        self.peaks.heap.max(self.heap_allocator_peak)
+        self.peaks.heap.max(self.heap_allocator_peak).max(self.stats.in_flight_peak_bytes)
     }
 
     /// Bytes written, as the engine counts them.

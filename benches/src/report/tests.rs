@@ -64,6 +64,11 @@ fn rates_and_amplification_are_worked_out() {
     assert_eq!(outcome.written_to_disk(), 2000);
     assert_eq!(outcome.write_amplification(), 0.0005);
     assert_eq!(outcome.heap_peak(), 40 << 20);
+    let mut exact = outcome.clone();
+    exact.heap_allocator_peak = 50 << 20;
+    assert_eq!(exact.heap_peak(), 50 << 20);
+    exact.stats.in_flight_peak_bytes = 60 << 20;
+    assert_eq!(exact.heap_peak(), 60 << 20);
     assert_eq!(rate(5, Duration::ZERO), 0.0);
 }
 

@@ -137,8 +137,14 @@ fn the_lines_of_a_file_come_back() {
 
 #[test]
 fn a_comparison_runs_twice_and_shows_both() {
-    let json = result("compare", "--keys 2000 --compare-budget --budget 8MiB");
-    assert_eq!(json["budget_on_budget_bytes"], 8 << 20);
+    // The options of the front page's example, with a small load.
+    let json = result(
+        "compare",
+        "--compare-budget --budget 16MiB --keys 2000 --value-size 1KiB --compression zstd:9 \
+         --max-write-buffer-number 1000 --level0-slowdown 100000 --level0-stop 200000 \
+         --block-cache 4MiB",
+    );
+    assert_eq!(json["budget_on_budget_bytes"], 16 << 20);
     assert_eq!(json["budget_off_budget_bytes"], 0);
     assert_eq!(json["budget_on_verified"], true);
     assert_eq!(json["budget_off_verified"], true);
