@@ -223,6 +223,9 @@ impl<'a> Entries<'a> {
         } else {
             varint::get_len_prefixed(&mut rest).ok_or(malformed("no whole value"))?
         };
+        if key.len() > MAX_KEY_BYTES || value.len() > MAX_VALUE_BYTES {
+            return Err(malformed("a key or value beyond its limit"));
+        }
         self.rest = rest;
         Ok(BatchEntry { family: FamilyId::new(family), kind, key, value })
     }

@@ -38,8 +38,8 @@ impl Signal {
         self.state.lock().is_stopped
     }
 
-    /// Waits until there is something to do, or until `deadline`; `false` when the thread has to end.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+    /// Waits until there is something to do; `false` when the thread has to end.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.state.lock();
         loop {
             if state.is_stopped {
@@ -48,18 +48,18 @@ impl Signal {
             if std::mem::take(&mut state.is_pending) {
                 return true;
             }
-            match deadline {
-                None => state = self.woken.wait(state),
-                Some(deadline) => {
-                    let (guard, timed_out) = self.woken.wait_until(state, deadline);
-                    state = guard;
-                    if timed_out {
-                        state.is_pending = false;
-                        return !state.is_stopped;
-                    }
-                }
-            }
+            state = self.woken.wait(state);
         }
+    }
+
+    /// Does nothing until `deadline`, whatever there is to do; `false` when the thread has to end.
+    pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        let mut is_over = false;
+        while !state.is_stopped && !is_over {
+            (state, is_over) = self.woken.wait_until(state, deadline);
+        }
+        !state.is_stopped
     }
 }
 
@@ -149,7 +149,8 @@ impl Threads {
     /// Waits for all of them to end; `false` when one of them panicked.
     pub(crate) fn join(&self) -> bool {
         let handles = std::mem::take(&mut *self.running.lock());
-        handles.into_iter().fold(true, |all_well, handle| handle.join().is_ok() && all_well)
+        let panicked = handles.into_iter().filter_map(|handle| handle.join().err()).count();
+        panicked == 0
     }
 }
 
@@ -161,10 +162,13 @@ mod tests {
     fn a_wake_while_busy_is_not_lost_and_a_stop_ends() {
         let signal = Signal::default();
         signal.notify();
-        assert!(signal.wait(None));
-        assert!(signal.wait(Some(base::sync::now()))); // nothing pending: the deadline ends it
+        assert!(signal.wait());
+        signal.notify();
+        let until = base::sync::now() + base::sync::Duration::from_millis(20);
+        assert!(signal.pause_until(until) && base::sync::now() >= until);
+        assert!(signal.wait()); // the wake that came before the pause
         signal.stop();
-        assert!(!signal.wait(None) && signal.is_stopped());
+        assert!(!signal.wait() && !signal.pause_until(until) && signal.is_stopped());
     }
 
     #[derive(Default)]

@@ -173,18 +173,19 @@ impl Db {
     /// Makes a column family.
     ///
     /// # Errors
-    /// [`Error::FamilyExists`]; [`Error::Manifest`] when the name is refused or the manifest cannot be written.
+    /// [`Error::FamilyExists`]; [`Error::NotRecorded`] when the name is refused or the manifest cannot be written.
     pub fn create_family(&self, name: &str) -> Result<Family, Error> {
         let shared = self.shared();
-        shared.health.check_writable()?;
         let _install = shared.install.lock();
+        // Under the lock that a close takes before it gives the directory away.
+        shared.health.check_writable()?;
         if shared.versions.current().family_named(name).is_some() {
             return Err(Error::FamilyExists { name: name.to_owned() });
         }
         let id = shared.versions.new_family_id();
         let edit =
             VersionEdit { added_families: vec![(id, name.to_owned())], ..VersionEdit::default() };
-        shared.apply(edit, Vec::new())?;
+        shared.versions.apply(edit, Vec::new())?;
         let mut state = shared.commit.lock();
         let memtable = state.next_memtable;
         state.next_memtable += 1;
@@ -219,8 +220,9 @@ impl Db {
         self.shared().flush_all(FlushReason::Manual)
     }
 
-    /// Flushes, and compacts every column family down to its last level, and waits for it: afterwards no overwritten
-    /// or deleted entry that no snapshot sees takes up space.
+    /// Flushes, and merges every column family into its last level, and waits for it. What overwritten and deleted
+    /// entries took up above the last level is given back; tables that were in the last level already and that nothing
+    /// newer overlaps stay as they are.
     ///
     /// # Errors
     /// As [`Db::flush`]; [`Error::CompactionFailing`].
@@ -252,13 +254,14 @@ impl Db {
         self.shared().pins()
     }
 
-    /// Syncs the log, ends the background threads, and lets go of the directory, whatever other handles there are:
+    /// Syncs and seals the log, ends the background threads, and lets go of the directory, whatever other handles there are:
     /// their calls fail from then on.
     ///
     /// What is in memory stays in the log and is there when the database is opened again.
     ///
     /// # Errors
-    /// The last sync of the log failed: writes that were not synced may not outlive a power cut.
+    /// [`Error::ReadOnly`] after an earlier failure, else [`Error::Log`]: writes that were not synced may not outlive a
+    /// power cut. The database is closed all the same.
     pub fn close(self) -> Result<(), Error> {
         self.shared().close()
     }
@@ -278,7 +281,7 @@ pub struct Family {
 }
 
 impl Family {
-    /// The number by which a [`WriteBatch`] names it.
+    /// The number by which a [`WriteBatch`] names it: numbers of one database mean nothing in another.
     #[must_use]
     pub fn id(&self) -> FamilyId {
         self.id
@@ -352,6 +355,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::get`]; [`Error::UnknownFamilyNumber`] for a family of another database.
     pub fn get_in(&self, family: &Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.check(family)?;
         self.guard.owner.get(family.id, key.as_ref(), Some(self.guard.at))
     }
 
@@ -381,8 +385,17 @@ impl Snapshot {
         family: &Family,
         bounds: impl RangeBounds<K>,
     ) -> Result<Iter, Error> {
+        self.check(family)?;
         let (lower, upper) = copied(&bounds);
         Iter::new(self.guard.clone(), family.id, lower, upper)
+    }
+
+    fn check(&self, family: &Family) -> Result<(), Error> {
+        if Arc::ptr_eq(&self.guard.owner, &family.db.owner) {
+            Ok(())
+        } else {
+            Err(Error::UnknownFamilyNumber { family: family.id })
+        }
     }
 }
 

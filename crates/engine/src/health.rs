@@ -10,15 +10,34 @@ const OPEN: u8 = 0;
 const FAILED: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// Flushes that fail in a row before waiting writers are told.
-const FLUSH_FAILURES_TOLD: u32 = 3;
+/// Flushes or compactions that fail in a row before waiting writers are told.
+const FAILURES_TOLD: u32 = 3;
+
+/// A background job that fails, and is tried again.
+#[derive(Debug, Default)]
+struct Failing {
+    last: Option<Arc<Error>>,
+    in_a_row: u32,
+}
+
+impl Failing {
+    fn failed(&mut self, cause: Arc<Error>) {
+        self.last = Some(cause);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+    }
+
+    /// The cause, once it is sure enough to tell.
+    fn told(&self) -> Option<Arc<Error>> {
+        self.last.clone().filter(|_| self.in_a_row >= FAILURES_TOLD)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Causes {
     /// The failure that ended writing.
     fatal: Option<Arc<Error>>,
-    /// Why the last flush failed, and how many have in a row.
-    flush: Option<(Arc<Error>, u32)>,
+    flush: Failing,
+    compaction: Failing,
 }
 
 /// The state that every write looks at.
@@ -78,29 +97,43 @@ impl Health {
     /// Notes that a flush failed; answers the cause once it is time to tell those who wait for memory.
     pub(crate) fn flush_failed(&self, cause: Arc<Error>) -> Option<Arc<Error>> {
         let mut causes = self.causes.lock();
-        let failures = causes.flush.as_ref().map_or(1, |(_, n)| n.saturating_add(1));
-        causes.flush = Some((Arc::clone(&cause), failures));
-        (failures >= FLUSH_FAILURES_TOLD).then_some(cause)
+        causes.flush.failed(cause);
+        causes.flush.told()
     }
 
     /// Notes that a flush succeeded.
     pub(crate) fn flush_succeeded(&self) {
-        self.causes.lock().flush = None;
+        self.causes.lock().flush = Failing::default();
     }
 
     /// Why the last flush failed, if it did.
     pub(crate) fn last_flush_failure(&self) -> Option<Arc<Error>> {
-        self.causes.lock().flush.as_ref().map(|(cause, _)| Arc::clone(cause))
+        self.causes.lock().flush.last.clone()
     }
 
     /// Why memory cannot be given back, once that is sure enough to refuse writes for it.
     pub(crate) fn flush_failing(&self) -> Option<Arc<Error>> {
-        let causes = self.causes.lock();
-        causes
-            .flush
-            .as_ref()
-            .filter(|(_, n)| *n >= FLUSH_FAILURES_TOLD)
-            .map(|(cause, _)| Arc::clone(cause))
+        self.causes.lock().flush.told()
+    }
+
+    /// Notes that a compaction failed.
+    pub(crate) fn compaction_failed(&self, cause: Arc<Error>) {
+        self.causes.lock().compaction.failed(cause);
+    }
+
+    /// Notes that a compaction succeeded.
+    pub(crate) fn compaction_succeeded(&self) {
+        self.causes.lock().compaction = Failing::default();
+    }
+
+    /// Why the last compaction failed, if it did.
+    pub(crate) fn last_compaction_failure(&self) -> Option<Arc<Error>> {
+        self.causes.lock().compaction.last.clone()
+    }
+
+    /// Why compaction does not go on, once that is sure enough to refuse stopped writes for it.
+    pub(crate) fn compaction_failing(&self) -> Option<Arc<Error>> {
+        self.causes.lock().compaction.told()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::shared::Shared;
 
 /// The janitor thread.
 pub(crate) fn run(shared: &Shared) {
-    while shared.janitor_signal.wait(None) {
+    while shared.janitor_signal.wait() {
         shared.remove_reclaimable();
     }
 }

@@ -7,6 +7,7 @@ use sstable::Compression;
 use crate::error::Error;
 
 const MIB: u64 = 1 << 20;
+const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 
 /// How a database is opened. Sizes are in bytes.
 ///
@@ -104,15 +105,19 @@ impl Default for Options {
 impl Options {
     /// `max_total_wal_size`, or what stands in for it.
     pub(crate) fn log_bytes_max(&self) -> u64 {
+        let largest =
+            self.write_budget.unwrap_or(0).max(self.write_buffer_size).max(self.wal_segment_bytes);
         match self.max_total_wal_size {
-            0 => {
-                4 * self
-                    .write_budget
-                    .unwrap_or(0)
-                    .max(self.write_buffer_size)
-                    .max(self.wal_segment_bytes)
-            }
+            0 => largest.saturating_mul(4),
             bytes => bytes,
+        }
+    }
+
+    /// The size of a log segment: a log that is to stay smaller than one has smaller ones.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        match self.max_total_wal_size {
+            0 => self.wal_segment_bytes,
+            bytes => self.wal_segment_bytes.min(bytes.max(SEGMENT_BYTES_MIN)),
         }
     }
 
@@ -121,7 +126,11 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 12] = [
+        let checks: [(bool, &str); 13] = [
+            (
+                self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
+                "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
+            ),
             (
                 !self.create_if_missing && self.error_if_exists,
                 "create_if_missing = false and error_if_exists = true leave nothing to open: change one of them",
@@ -160,7 +169,7 @@ impl Options {
                 "target_file_size_base must be at least 64 KiB and at most max_bytes_for_level_base",
             ),
             (
-                self.wal_segment_bytes < 256 << 10 || self.wal_segment_bytes > 2 << 30,
+                self.wal_segment_bytes < SEGMENT_BYTES_MIN || self.wal_segment_bytes > 2 << 30,
                 "wal_segment_bytes must lie between 256 KiB and 2 GiB",
             ),
             (

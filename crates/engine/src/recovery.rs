@@ -20,14 +20,14 @@ use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::Pool;
 use memtable::{Chunk, Memtable, Space};
 use version::files::{Presence, orphans, presence};
-use version::{FileName, ManifestOptions, VersionEdit};
-use vfs::{Access, FileLock, Fs};
+use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
+use vfs::{Access, DirEntry, FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal, WalOptions};
 
 use crate::background::{Progress, Signal, Threads};
 use crate::commit::state::{CommitState, FamilyState, FlushReason, Sealed};
 use crate::error::Error;
-use crate::flush::Outputs;
+use crate::flush::{Outputs, Unapplied};
 use crate::health::Health;
 use crate::options::Options;
 use crate::read::view::ReadView;
@@ -44,6 +44,7 @@ const RING_SIZE: usize = 4096;
 /// Opens or creates the database in `dir`.
 pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<Shared>, Error> {
     options.validate()?;
+    check_directory(&*fs, dir, &options)?;
     if options.create_if_missing {
         fs.create_dir_all(dir)?;
     }
@@ -61,7 +62,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let Replay { families, visible, next_memtable, .. } = replay;
 
     let wal_options =
-        WalOptions { segment_bytes: options.wal_segment_bytes, ..WalOptions::default() };
+        WalOptions { segment_bytes: options.segment_bytes(), ..WalOptions::default() };
     let wal = Wal::create(Arc::clone(&fs), dir, wal_options, recovered.start)?;
     let oldest = families.iter().filter_map(FamilyState::oldest_segment).min();
     record_log(&versions, oldest.unwrap_or_else(|| wal.current_segment()))?;
@@ -97,6 +98,41 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     Ok(shared)
 }
 
+/// Refuses a directory that holds something else, or nothing where nothing may be made, before anything is put into it.
+fn check_directory(fs: &dyn Fs, dir: &Path, options: &Options) -> Result<(), Error> {
+    let entries = match fs.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == vfs::ErrorKind::NotFound => {
+            return if options.create_if_missing {
+                Ok(())
+            } else {
+                Err(Error::NoDatabase { path: dir.to_owned() })
+            };
+        }
+        Err(error) => return Err(error.into()),
+    };
+    check_names(dir, &entries, options)
+}
+
+fn check_names(dir: &Path, entries: &[DirEntry], options: &Options) -> Result<(), Error> {
+    let names = || entries.iter().map(|entry| entry.name.as_str());
+    let path = || dir.to_owned();
+    match presence(names()) {
+        Presence::Database if options.error_if_exists => Err(Error::Exists { path: path() }),
+        Presence::Database | Presence::Damaged(_) => Ok(()),
+        Presence::Absent | Presence::Unfinished if !options.create_if_missing => {
+            Err(Error::NoDatabase { path: path() })
+        }
+        Presence::Absent | Presence::Unfinished => {
+            let foreign = |name: &&str| FileName::parse(name).is_none() && *name != "lost+found";
+            match names().find(foreign) {
+                Some(found) => Err(Error::NotADatabase { path: path(), found: found.to_owned() }),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
 /// Takes the directory's lock. A process that this one is just starting has a copy of an older lock's descriptor until
 /// it has begun to run its own program, so the lock is asked for a few times before it counts as held.
 fn lock_directory(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>, Error> {
@@ -125,7 +161,8 @@ fn lock_directory(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn FileLock>, Error> {
 fn start(shared: &Arc<Shared>) -> Result<(), Error> {
     shared.store_view(&shared.commit.lock());
     shared.update_stall(&shared.versions.current());
-    let threads: [(&'static str, fn(&Shared)); 3] = [
+    type Run = fn(&Shared);
+    let threads: [(&'static str, Run); 3] = [
         ("polder-flush", flush::run),
         ("polder-compact", compaction::run),
         ("polder-janitor", janitor::run),
@@ -150,21 +187,11 @@ fn open_versions(
     wake: Box<dyn Fn() + Send + Sync>,
 ) -> Result<VersionSet, Error> {
     let entries = fs.list(dir)?;
-    let names = || entries.iter().map(|entry| entry.name.as_str());
+    // Again, now that nobody else can make one: another process may have.
+    check_names(dir, &entries, options)?;
     let manifest = ManifestOptions::default();
-    match presence(names()) {
-        Presence::Database if options.error_if_exists => {
-            Err(Error::Exists { path: dir.to_owned() })
-        }
-        Presence::Absent | Presence::Unfinished if !options.create_if_missing => {
-            Err(Error::NoDatabase { path: dir.to_owned() })
-        }
+    match presence(entries.iter().map(|entry| entry.name.as_str())) {
         Presence::Absent | Presence::Unfinished => {
-            let foreign =
-                names().find(|name| FileName::parse(name).is_none() && *name != "lost+found");
-            if let Some(found) = foreign {
-                return Err(Error::NotADatabase { path: dir.to_owned(), found: found.to_owned() });
-            }
             Ok(VersionSet::create(Arc::clone(fs), dir, manifest, wake)?)
         }
         // With `CURRENT` missing among a database's files, this names what is wrong.
@@ -174,10 +201,10 @@ fn open_versions(
     }
 }
 
-/// Sees to it that the manifest of a new database says where its log begins, before the first write: a log that is gone
-/// is then told from one in which nothing was written.
+/// Sees to it that the manifest says where the log begins, before the first write: a log that is gone is then told from
+/// one in which nothing was written, and segments that nothing needs go.
 fn record_log(versions: &VersionSet, from: SegmentNumber) -> Result<(), Error> {
-    if versions.log_from() == SegmentNumber::new(0) {
+    if versions.log_from() < from {
         versions
             .apply(VersionEdit { log_from: Some(from), ..VersionEdit::default() }, Vec::new())?;
     }
@@ -204,8 +231,8 @@ fn remove_orphans(fs: &Arc<dyn Fs>, dir: &Path, versions: &VersionSet) -> Result
 struct Replay<'a> {
     fs: &'a Arc<dyn Fs>,
     dir: &'a Path,
-    /// Segments that were read so far, but for those that were synced.
-    unsynced: Vec<SegmentNumber>,
+    /// The segment that is being read.
+    segment: SegmentNumber,
     outputs: Outputs<'a>,
     pool: &'a Pool,
     families: Vec<FamilyState>,
@@ -226,7 +253,7 @@ impl<'a> Replay<'a> {
         Self {
             fs,
             dir,
-            unsynced: Vec::new(),
+            segment: SegmentNumber::new(0),
             outputs,
             pool,
             families,
@@ -265,9 +292,7 @@ impl<'a> Replay<'a> {
         first: SeqNo,
         entries: impl Iterator<Item = BatchEntry<'b>>,
     ) -> Result<(), Error> {
-        if self.unsynced.last() != Some(&segment) {
-            self.unsynced.push(segment);
-        }
+        self.segment = segment;
         for (seq, entry) in (first.get()..).zip(entries) {
             let seq = SeqNo::new(seq);
             self.apply_entry(segment, seq, &entry)?;
@@ -331,12 +356,10 @@ impl<'a> Replay<'a> {
     /// is found again. It may so far be in the system's memory only, where a killed process has left it: then it is made
     /// durable before a table is.
     fn flush_all(&mut self) -> Result<(), Error> {
-        for segment in self.unsynced.drain(..) {
-            let path = FileName::Log(segment).path_in(self.dir);
-            self.fs.open(&path, Access::ReadWrite)?.sync_data()?;
-        }
+        self.sync_log()?;
         let mut edit = VersionEdit { last_seq: Some(self.visible), ..VersionEdit::default() };
         let mut handles = Vec::new();
+        let mut written = Vec::new();
         for family in &mut self.families {
             if family.first_segment.take().is_none() {
                 continue;
@@ -344,14 +367,32 @@ impl<'a> Replay<'a> {
             let full =
                 std::mem::replace(&mut family.active, Arc::new(Memtable::new(self.next_memtable)));
             self.next_memtable += 1;
-            let written = self.outputs.write_memtables(&[full], vec![self.visible])?;
+            let table = self.outputs.write_memtables(&[full], vec![self.visible])?;
             edit.flushed_seq.push((family.id, self.replayed));
-            if let Some(meta) = written {
-                handles.push(self.outputs.tables.open_written(&meta)?);
-                edit.added_tables.push((family.id, 0, meta));
+            edit.added_tables
+                .extend(table.tables().iter().map(|meta| (family.id, 0, meta.clone())));
+            handles.extend(table.open()?);
+            written.push(table);
+        }
+        let applied = self.outputs.versions.apply(edit, handles);
+        if matches!(applied, Ok(_) | Err(ApplyError::InDoubt(_))) {
+            written.into_iter().for_each(Unapplied::keep);
+        }
+        applied?;
+        Ok(())
+    }
+
+    /// Makes durable what was read of the log: every segment up to the one that is being read.
+    fn sync_log(&self) -> Result<(), Error> {
+        let from = self.outputs.versions.log_from();
+        for entry in self.fs.list(self.dir)? {
+            if let Some(FileName::Log(number)) = FileName::parse(&entry.name)
+                && (from..=self.segment).contains(&number)
+            {
+                let path = FileName::Log(number).path_in(self.dir);
+                self.fs.open(&path, Access::ReadWrite)?.sync_data()?;
             }
         }
-        self.outputs.versions.apply(edit, handles)?;
         Ok(())
     }
 

@@ -126,12 +126,14 @@ impl Shared {
             _ => !self.health.has_failed(),
         };
         let closed = self.wal.close();
-        // After a failure its cause was told to those whom it concerned.
-        let synced = if published { closed.map_err(Error::from) } else { Ok(()) };
+        let synced =
+            if published { closed.map_err(Error::from) } else { Err(self.health.refusal()) };
         if !all_well {
             tracing::error!("a background thread had panicked");
         }
-        // Nobody writes any more, whatever handles are left: the directory is free.
+        // Whoever changes the manifest finishes first. Then nobody writes any more, whatever handles are left: the
+        // directory is free.
+        drop(self.install.lock());
         drop(self.lock.lock().take());
         synced
     }

@@ -129,12 +129,18 @@ impl Shared {
 
     #[cold]
     fn pace_slowly(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
+        self.check_patience(bytes, options)?;
         let slot = self.gate.throttle.reserve(self.gate.time(), bytes as u64);
         loop {
             let epoch = self.progress.epoch();
             self.health.check_writable()?;
             let (cause, until) = match self.gate.stop() {
-                Some(cause) => (cause, None),
+                Some(cause) => {
+                    if let Some(source) = self.health.compaction_failing() {
+                        return Err(Error::CompactionFailing { source });
+                    }
+                    (cause, None)
+                }
                 None => {
                     let pause = self.gate.throttle.pause(self.gate.time(), &slot);
                     if pause.is_zero() {
@@ -144,7 +150,7 @@ impl Shared {
                 }
             };
             if options.no_wait {
-                return Err(Error::WouldBlock { what: WHAT });
+                return Err(Error::WouldBlock { what: WHAT }); // a stop has come since it was asked
             }
             if options.deadline.is_some_and(|deadline| deadline <= now()) {
                 return Err(Error::TimedOut { what: WHAT });
@@ -157,6 +163,29 @@ impl Shared {
                 self.progress.wait_past(epoch, until);
                 Ok(())
             })?;
+        }
+    }
+}
+
+impl Shared {
+    /// Refuses a write that may not wait as long as it would have to, before it takes a place in the line that others
+    /// would then wait for.
+    fn check_patience(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
+        let wait = match self.gate.stop() {
+            Some(_) => Duration::MAX,
+            None => self.gate.throttle.wait_for(self.gate.time(), bytes as u64),
+        };
+        if options.no_wait && !wait.is_zero() {
+            return Err(Error::WouldBlock { what: WHAT });
+        }
+        let is_stopped = wait == Duration::MAX; // nobody knows for how long
+        match options.deadline {
+            Some(deadline)
+                if !is_stopped && now().checked_add(wait).is_none_or(|end| end > deadline) =>
+            {
+                Err(Error::TimedOut { what: WHAT })
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -103,7 +103,13 @@ impl Wal {
         // Numbers are not used twice: a file whose creation failed may still be there after a crash.
         roller.last_number = number;
         let record_end = SEGMENT_HEADER_BYTES + framed_len(SEGMENT_HEADER_BYTES, payload_len);
-        let file_bytes = self.options.segment_bytes.max(record_end);
+        // A record larger than a segment gets one with room for others beside it: a small one that comes first must not
+        // spoil it.
+        let file_bytes = if record_end > self.options.segment_bytes {
+            (record_end + self.options.segment_bytes).min(u64::from(u32::MAX).max(record_end))
+        } else {
+            self.options.segment_bytes
+        };
         let mut base = 0;
         let created = create_segment(&*self.fs, &self.dir, number, file_bytes, || {
             let predecessor = self.freeze(&mut base);

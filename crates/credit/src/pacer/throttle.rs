@@ -150,6 +150,23 @@ impl Throttle {
         }
     }
 
+    /// How long a writer of `bytes` that takes its place now would wait at the present rate; for one that may not wait
+    /// that long, and so should not take a place.
+    #[must_use]
+    pub fn wait_for(&self, now: Duration, bytes: u64) -> Duration {
+        let rate = self.bytes_per_second();
+        if rate.is_infinite() {
+            return Duration::ZERO;
+        }
+        let behind = self.queued_bytes(now).saturating_add(bytes) as f64;
+        let wait = behind / rate - self.burst.as_secs_f64();
+        if wait <= 0.0 {
+            Duration::ZERO
+        } else {
+            Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
+        }
+    }
+
     /// Bytes in the line that the clock has not reached.
     #[must_use]
     pub fn queued_bytes(&self, now: Duration) -> u64 {
@@ -172,7 +189,7 @@ impl Clock {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -213,6 +230,20 @@ mod tests {
             assert!(gone.abs_diff(expected) <= 1, "{gone} instead of {expected}");
         }
         assert_eq!(throttle.queued_bytes(at(1500)), 2500);
+    }
+
+    #[test]
+    fn what_a_place_would_cost_is_told_without_taking_it() {
+        let throttle = Throttle::new();
+        assert_eq!(throttle.wait_for(at(0), u64::MAX), Duration::ZERO);
+        throttle.set_rate(at(0), 1e6);
+        for _ in 0..3 {
+            assert_eq!(throttle.wait_for(at(0), 1000), at(800));
+        }
+        let _slot = throttle.reserve(at(0), 5000);
+        assert_eq!(throttle.wait_for(at(0), 1000), at(5800));
+        throttle.set_rate(at(0), 0.0);
+        assert_eq!(throttle.wait_for(at(0), 1), Duration::MAX);
     }
 
     #[test]

@@ -148,7 +148,13 @@ impl Shared {
                 limit: self.options.max_batch_bytes,
             });
         }
-        let Some(needs) = Needs::of(batch) else { return Ok(()) };
+        let Some(needs) = Needs::of(batch) else {
+            let last = self.commit.lock().last;
+            return match last {
+                Some(last) if options.sync => self.sync_log(last.log_end),
+                _ => Ok(()),
+            };
+        };
         self.pace(bytes, options)?;
         let reservation =
             self.reserve(&needs, bytes, options).map_err(|error| self.explained(error))?;

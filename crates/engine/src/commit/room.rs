@@ -11,8 +11,10 @@
 //!   instead of getting one each. They wait with their own deadlines, and every end of the attempt wakes them.
 //! - *log*: the next segment, or a place in the ring.
 //!
-//! A chunk in hand is attached in the same critical section in which its writer reserves, so that memory which was got
-//! for a large batch cannot be sealed away before the batch has used it.
+//! A chunk in hand is attached in the same critical section in which its writer reserves, when nothing else is missing.
+//! So memory that was got for a large batch cannot be sealed away before the batch has used it, and a writer that gives
+//! up takes its memory with it. Whoever waits for the log or the ring with a chunk in hand waits for nobody who could
+//! wait for credits.
 
 use base::FamilyId;
 use base::sync::atomic::Ordering;
@@ -177,7 +179,8 @@ impl Shared {
             let family = &state.families[at];
             let Some(lacking) = family.active.chunk_bytes_for(&need.space) else { continue };
             lacks.push((need.family, lacking));
-            if chunks.iter().any(|(id, chunk)| *id == need.family && chunk.bytes() >= lacking) {
+            let serves = |chunk: &Chunk| chunk.bytes() >= need.space.bytes();
+            if chunks.iter().any(|(id, chunk)| *id == need.family && serves(chunk)) {
                 continue;
             }
             match family.growing {
@@ -194,12 +197,6 @@ impl Shared {
             return Ok(Err(Lack::Growing));
         }
 
-        // From here on memory is no question: what is in hand becomes the memtables'.
-        for (family, chunk) in chunks.drain(..) {
-            if let Some(family) = state.family_mut(family) {
-                family.active.add_chunk(chunk);
-            }
-        }
         let ticket = state.next_ticket;
         if !self.ring.has_room(ticket) {
             return Ok(Err(Lack::Ring(ticket)));
@@ -212,6 +209,17 @@ impl Shared {
             }
             Err(ReserveError::Failed(failure)) => return Err(wal::Error::Failed(failure).into()),
         };
+        // Only now, when nothing is missing any more, does what is in hand become the memtables': before its first
+        // reservation a memtable holds no memory, and what this batch got cannot be sealed away before it has used it.
+        for need in needs.iter() {
+            let in_hand = chunks.iter().position(|(id, _)| *id == need.family);
+            let family = state.family_mut(need.family);
+            if let (Some(at), Some(family)) = (in_hand, family)
+                && family.active.chunk_bytes_for(&need.space).is_some()
+            {
+                family.active.add_chunk(chunks.swap_remove(at).1);
+            }
+        }
         Ok(Ok(self.take(state, needs, log)))
     }
 
@@ -328,28 +336,31 @@ impl Shared {
             Err(_) => return Err(self.health.refusal()),
         }
         let seeker = Seeker::new(self);
-        self.relieve();
-        if options.no_wait {
-            return Err(Error::WouldBlock { what: WHAT });
+        loop {
+            self.relieve();
+            if options.no_wait {
+                return Err(Error::WouldBlock { what: WHAT });
+            }
+            if let Some(source) = self.health.flush_failing() {
+                return Err(Error::FlushFailing { source });
+            }
+            let acquired = self.timed(StallCause::Credits, bytes, || {
+                Ok(match options.deadline {
+                    None => self.pool.acquire(credits),
+                    Some(deadline) => self.pool.acquire_deadline(credits, deadline),
+                })
+            })?;
+            match acquired {
+                Ok(permit) => {
+                    drop(seeker);
+                    return Ok(permit);
+                }
+                // Flushes failed; if they go on, the next round says so.
+                Err(AcquireError::Interrupted { .. }) => {}
+                Err(AcquireError::TimedOut) => return Err(Error::TimedOut { what: WHAT }),
+                Err(_) => return Err(self.health.refusal()),
+            }
         }
-        if let Some(source) = self.health.flush_failing() {
-            return Err(Error::FlushFailing { source });
-        }
-        let acquired = self.timed(StallCause::Credits, bytes, || {
-            Ok(match options.deadline {
-                None => self.pool.acquire(credits),
-                Some(deadline) => self.pool.acquire_deadline(credits, deadline),
-            })
-        })?;
-        drop(seeker);
-        acquired.map_err(|error| match error {
-            AcquireError::TimedOut => Error::TimedOut { what: WHAT },
-            AcquireError::Interrupted { .. } => match self.health.last_flush_failure() {
-                Some(source) => Error::FlushFailing { source },
-                None => Error::WouldBlock { what: WHAT }, // a flush has just succeeded after all
-            },
-            _ => self.health.refusal(),
-        })
     }
 
     /// Flushes the families that hold the log's oldest segment, if the log is longer than it should be (F6).

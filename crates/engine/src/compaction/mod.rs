@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use base::sync::now;
 use base::{Cursor, FamilyId};
+use version::VersionEdit;
 use version::pick::{Compaction, pick_compaction, pick_range};
-use version::{TableMeta, VersionEdit};
 
 use crate::error::Error;
-use crate::flush::Output;
-use crate::read::level::LevelCursor;
+use crate::flush::{Output, Unapplied};
+use crate::read::level::{LevelCursor, SCAN_ONCE};
 use crate::read::merge::{Child, MergeCursor};
 use crate::retention::Retention;
 use crate::shared::Shared;
@@ -33,8 +33,6 @@ pub(crate) struct ManualCompactions {
     next: u64,
     /// Requests up to here (exclusive) are done.
     done: u64,
-    /// Whether a failed attempt is waiting to be tried again, and why.
-    failure: Option<Arc<Error>>,
 }
 
 struct Job {
@@ -47,18 +45,20 @@ struct Job {
 /// The compaction thread: compacts what is due until the engine closes.
 pub(crate) fn run(shared: &Shared) {
     let mut retry = RETRY_MIN;
-    let mut deadline = None;
-    while shared.compaction_signal.wait(deadline) {
-        deadline = None;
+    while shared.compaction_signal.wait() {
         while let Some(job) = shared.pick_job() {
             match shared.compact_job(job) {
-                Ok(()) => retry = RETRY_MIN,
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    shared.health.compaction_succeeded();
+                }
                 Err(Error::Closed) => return,
                 Err(error) => {
                     shared.compaction_failed(error);
-                    deadline = Some(now() + retry);
+                    if !shared.compaction_signal.pause_until(now() + retry) {
+                        return;
+                    }
                     retry = (retry * 2).min(RETRY_MAX);
-                    break;
                 }
             }
             if shared.compaction_signal.is_stopped() {
@@ -76,9 +76,9 @@ impl Shared {
             let request = manual.next;
             manual.next += 1;
             manual.waiting.push_back((request, family));
-            manual.failure = None;
             request
         };
+        let failures = read(&self.counters.compaction_failures);
         self.compaction_signal.notify();
         loop {
             let epoch = self.progress.epoch();
@@ -88,10 +88,8 @@ impl Shared {
                 if manual.done > request {
                     return Ok(());
                 }
-                if let Some(cause) = &manual.failure {
-                    return Err(Error::CompactionFailing { source: Arc::clone(cause) });
-                }
             }
+            self.check_compaction(failures)?;
             self.progress.wait_past(epoch, None);
         }
     }
@@ -108,23 +106,29 @@ impl Shared {
                 return Ok(());
             }
             drop(version);
-            if read(&self.counters.compaction_failures) > failures
-                && let Some(source) = self.manual.lock().failure.clone()
-            {
-                return Err(Error::CompactionFailing { source });
-            }
+            self.check_compaction(failures)?;
             self.compaction_signal.notify();
             self.progress.wait_past(epoch, None);
         }
     }
 
+    /// Refuses when a compaction has failed since there were `failures` of them.
+    fn check_compaction(&self, failures: u64) -> Result<(), Error> {
+        if read(&self.counters.compaction_failures) > failures
+            && let Some(source) = self.health.last_compaction_failure()
+        {
+            return Err(Error::CompactionFailing { source });
+        }
+        Ok(())
+    }
+
     fn compaction_failed(&self, error: Error) {
-        add(&self.counters.compaction_failures, 1);
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "a compaction failed and will be tried again"
         );
-        self.manual.lock().failure = Some(Arc::new(error));
+        self.health.compaction_failed(Arc::new(error));
+        add(&self.counters.compaction_failures, 1);
         self.progress.notify();
     }
 
@@ -150,6 +154,7 @@ impl Shared {
     /// The next step of the oldest request; requests with nothing left to do are done.
     fn pick_manual(&self, version: Arc<Version>) -> Option<Job> {
         let options = self.options.compaction();
+        let mut is_news = false;
         let mut manual = self.manual.lock();
         while let Some(&(request, family)) = manual.waiting.front() {
             let step = version.levels(family).and_then(|levels| {
@@ -164,10 +169,17 @@ impl Shared {
             });
             if let Some(compaction) = step {
                 drop(manual);
+                if is_news {
+                    self.progress.notify();
+                }
                 return Some(Job { family, version, compaction });
             }
             manual.waiting.pop_front();
             manual.done = request + 1;
+            is_news = true;
+        }
+        drop(manual);
+        if is_news {
             self.progress.notify();
         }
         None
@@ -180,27 +192,27 @@ impl Shared {
         let (from, to) = (compaction.level as u32, compaction.output_level as u32);
         let mut edit = VersionEdit::default();
         let mut handles = Vec::new();
+        let mut written = Unapplied::new(&self.tables);
         if compaction.is_trivial_move {
             for table in compaction.tables() {
                 edit.move_table(*family, from, to, &table.meta);
             }
         } else {
-            let tables = self.merge(*family, version, compaction)?;
+            self.merge(*family, version, compaction, &mut written)?;
             for (level, inputs) in [from, to].into_iter().zip(&compaction.inputs) {
                 edit.removed_tables
                     .extend(inputs.iter().map(|table| (*family, level, table.meta.number)));
             }
-            for meta in tables {
-                handles.push(self.tables.open_written(&meta)?);
-                edit.added_tables.push((*family, to, meta));
-            }
+            handles = written.open()?;
+            edit.added_tables
+                .extend(written.tables().iter().map(|meta| (*family, to, meta.clone())));
             add(&self.counters.compaction_read_bytes, compaction.input_bytes());
         }
         if compaction.level == 0 {
             let bytes = compaction.inputs[0].iter().map(|table| table.meta.file_bytes).sum();
             self.gate.drained(bytes, now().duration_since(since));
         }
-        self.install_compaction(edit, handles)?;
+        self.install_compaction(edit, handles, written)?;
         add(&self.counters.compactions, 1);
         drop(job);
         self.progress.notify();
@@ -211,39 +223,22 @@ impl Shared {
         &self,
         edit: VersionEdit,
         handles: Vec<TableHandle>,
+        written: Unapplied<'_>,
     ) -> Result<(), Error> {
         let _install = self.install.lock();
-        let version = self.apply(edit, handles)?;
+        let version = self.apply(edit, handles, written)?;
         self.store_view(&self.commit.lock());
         self.update_stall(&version);
         Ok(())
     }
 
-    /// Writes the merged inputs to new tables, durably. On a failure they are removed.
+    /// Writes the merged inputs to new tables, durably.
     fn merge(
         &self,
         family: FamilyId,
         version: &Version,
         compaction: &Compaction<TableHandle>,
-    ) -> Result<Vec<TableMeta>, Error> {
-        let mut written = Written { shared: self, tables: Vec::new() };
-        self.merge_into(family, version, compaction, &mut written.tables)?;
-        if !written.tables.is_empty() {
-            self.tables.sync_dir()?;
-        }
-        add(
-            &self.counters.compaction_bytes,
-            written.tables.iter().map(|table| table.file_bytes).sum(),
-        );
-        Ok(std::mem::take(&mut written.tables))
-    }
-
-    fn merge_into(
-        &self,
-        family: FamilyId,
-        version: &Version,
-        compaction: &Compaction<TableHandle>,
-        tables: &mut Vec<TableMeta>,
+        written: &mut Unapplied<'_>,
     ) -> Result<(), Error> {
         let mut cursor = self.inputs(compaction)?;
         let snapshots = self.snapshots.to_serve(|| self.visible());
@@ -263,7 +258,7 @@ impl Shared {
                 if output.file_bytes() >= self.options.target_file_size_base
                     && last_key != key.user_key
                 {
-                    tables.extend(output.finish()?);
+                    written.extend(output.finish()?);
                     if self.health.is_closed() {
                         return Err(Error::Closed);
                     }
@@ -274,7 +269,11 @@ impl Shared {
             }
             cursor.next()?;
         }
-        tables.extend(output.finish()?);
+        written.extend(output.finish()?);
+        if !written.tables().is_empty() {
+            self.tables.sync_dir()?;
+        }
+        add(&self.counters.compaction_bytes, written.tables().iter().map(|t| t.file_bytes).sum());
         Ok(())
     }
 
@@ -287,27 +286,13 @@ impl Shared {
             [compaction.level, compaction.output_level].into_iter().zip(&compaction.inputs)
         {
             if level > 0 {
-                children.push(Child::Level(LevelCursor::new(&self.tables, inputs)));
+                children.push(Child::Level(LevelCursor::once(&self.tables, inputs)));
                 continue;
             }
             for table in inputs {
-                children.push(Child::Table(self.tables.reader(table)?.cursor()));
+                children.push(Child::Table(self.tables.reader(table)?.cursor_with(SCAN_ONCE)));
             }
         }
         Ok(MergeCursor::new(children))
-    }
-}
-
-/// Tables that were written and are not installed; removed on drop.
-struct Written<'a> {
-    shared: &'a Shared,
-    tables: Vec<TableMeta>,
-}
-
-impl Drop for Written<'_> {
-    fn drop(&mut self) {
-        for table in &self.tables {
-            self.shared.tables.discard(table.number);
-        }
     }
 }

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::sync::now;
-use base::{FamilyId, FileNumber, SegmentNumber, SeqNo};
+use base::{FamilyId, SegmentNumber, SeqNo};
 use memtable::Memtable;
-use version::{ApplyError, TableMeta, VersionEdit};
+use version::{ApplyError, VersionEdit};
 
 use crate::commit::state::{CommitState, FlushReason, LastReservation};
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::stats::{add, read};
 use crate::tables::{TableHandle, Version};
 
 mod output;
-pub(crate) use output::{Output, Outputs};
+pub(crate) use output::{Output, Outputs, Unapplied};
 
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -43,9 +43,7 @@ struct Job {
 /// The flush thread: flushes what is sealed until the engine closes.
 pub(crate) fn run(shared: &Shared) {
     let mut retry = RETRY_MIN;
-    let mut deadline = None;
-    while shared.flush_signal.wait(deadline) {
-        deadline = None;
+    while shared.flush_signal.wait() {
         while let Some(job) = shared.pick_flush() {
             if shared.flush_signal.is_stopped() {
                 shared.give_up_flush(&job);
@@ -54,14 +52,16 @@ pub(crate) fn run(shared: &Shared) {
             match shared.flush_job(&job) {
                 Ok(()) => {
                     retry = RETRY_MIN;
+                    drop(job); // its memory comes back before anybody looks whether it is enough
                     shared.flush_succeeded();
                 }
                 Err(error) => {
                     shared.give_up_flush(&job);
                     shared.flush_failed(error);
-                    deadline = Some(now() + retry);
+                    if !shared.flush_signal.pause_until(now() + retry) {
+                        return;
+                    }
                     retry = (retry * 2).min(RETRY_MAX);
-                    break;
                 }
             }
         }
@@ -168,31 +168,38 @@ impl Shared {
             self.ring.wait(last.ticket, last.seq.get()).map_err(|_| self.health.refusal())?;
         }
         let snapshots = self.snapshots.to_serve(|| self.visible());
-        let table = self.outputs().write_memtables(&job.memtables, snapshots)?;
-        add(&self.counters.flush_bytes, table.as_ref().map_or(0, |table| table.file_bytes));
+        let written = self.outputs().write_memtables(&job.memtables, snapshots)?;
+        add(
+            &self.counters.flush_bytes,
+            written.tables().iter().map(|table| table.file_bytes).sum(),
+        );
         let is_shared = self.commit.lock().families.len() > 1;
         if let (true, Some(last)) = (is_shared, job.last) {
             self.sync_log(last.log_end)?;
         }
-        self.install_flush(job, table)?;
+        self.install_flush(job, written)?;
         add(&self.counters.flushes, 1);
         self.compaction_signal.notify();
         Ok(())
     }
 
-    fn install_flush(&self, job: &Job, table: Option<TableMeta>) -> Result<(), Error> {
-        let handle = table.as_ref().map(|meta| self.tables.open_written(meta)).transpose()?;
+    fn install_flush(&self, job: &Job, written: Unapplied<'_>) -> Result<(), Error> {
+        let handles = written.open()?;
         let _install = self.install.lock();
         let log_from = self.log_from_without(job);
         let edit = VersionEdit {
-            added_tables: table.into_iter().map(|meta| (job.family, 0, meta)).collect(),
+            added_tables: written
+                .tables()
+                .iter()
+                .map(|meta| (job.family, 0, meta.clone()))
+                .collect(),
             flushed_seq: vec![(job.family, job.max_seq)],
             // Another family's memtable may have been sealed later and flushed before.
             last_seq: Some(job.max_seq.max(self.versions.last_seq())),
             log_from: Some(log_from),
             ..VersionEdit::default()
         };
-        let version = self.apply(edit, handle.into_iter().collect())?;
+        let version = self.apply(edit, handles, written)?;
         {
             let mut state = self.commit.lock();
             if let Some(family) = state.family_mut(job.family) {
@@ -228,24 +235,18 @@ impl Shared {
         }
     }
 
-    /// Applies an edit. If it was certainly not applied, the tables that it would have added are removed.
+    /// Applies an edit that adds the tables of `written`. If it was certainly not applied, they are removed.
     pub(crate) fn apply(
         &self,
         edit: VersionEdit,
         handles: Vec<TableHandle>,
+        written: Unapplied<'_>,
     ) -> Result<Arc<Version>, Error> {
-        let moved: Vec<FileNumber> =
-            edit.removed_tables.iter().map(|(.., number)| *number).collect();
-        let added: Vec<FileNumber> =
-            edit.added_tables.iter().map(|(.., meta)| meta.number).collect();
-        self.versions.apply(edit, handles).map_err(|error| {
-            if !matches!(error, ApplyError::InDoubt(_)) {
-                for number in added.into_iter().filter(|number| !moved.contains(number)) {
-                    self.tables.discard(number);
-                }
-            }
-            Error::from(error)
-        })
+        let applied = self.versions.apply(edit, handles);
+        if matches!(applied, Ok(_) | Err(ApplyError::InDoubt(_))) {
+            written.keep();
+        }
+        Ok(applied?)
     }
 
     /// What writing a table needs.

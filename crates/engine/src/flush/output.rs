@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::read::merge::{Child, MergeCursor};
 use crate::retention::Retention;
-use crate::tables::{TableStore, VersionSet, table_options};
+use crate::tables::{TableHandle, TableStore, VersionSet, table_options};
 
 /// What writing a table needs.
 #[derive(Clone, Copy)]
@@ -21,14 +21,14 @@ pub(crate) struct Outputs<'a> {
     pub(crate) options: &'a Options,
 }
 
-impl Outputs<'_> {
+impl<'a> Outputs<'a> {
     /// Writes memtables, oldest first, to a new table, durably, without the versions that none of `snapshots` sees;
     /// nothing if no version is left.
     pub(crate) fn write_memtables(
         self,
         memtables: &[Arc<Memtable>],
         snapshots: Vec<SeqNo>,
-    ) -> Result<Option<TableMeta>, Error> {
+    ) -> Result<Unapplied<'a>, Error> {
         let children =
             memtables.iter().rev().map(|memtable| Child::Memtable(memtable.cursor())).collect();
         let mut cursor = MergeCursor::new(children);
@@ -41,11 +41,50 @@ impl Outputs<'_> {
             }
             cursor.next()?;
         }
-        let table = output.finish()?;
-        if table.is_some() {
+        let mut written = Unapplied::new(self.tables);
+        written.extend(output.finish()?);
+        if !written.tables.is_empty() {
             self.tables.sync_dir()?;
         }
-        Ok(table)
+        Ok(written)
+    }
+}
+
+/// Tables that were written and are part of no version yet: removed on drop, unless an edit has taken them over.
+pub(crate) struct Unapplied<'a> {
+    store: &'a TableStore,
+    tables: Vec<TableMeta>,
+}
+
+impl<'a> Unapplied<'a> {
+    pub(crate) fn new(store: &'a TableStore) -> Self {
+        Self { store, tables: Vec::new() }
+    }
+
+    pub(crate) fn extend(&mut self, tables: impl IntoIterator<Item = TableMeta>) {
+        self.tables.extend(tables);
+    }
+
+    pub(crate) fn tables(&self) -> &[TableMeta] {
+        &self.tables
+    }
+
+    /// Opens them, which proves that they can be read.
+    pub(crate) fn open(&self) -> Result<Vec<TableHandle>, Error> {
+        self.tables.iter().map(|meta| self.store.open_written(meta)).collect()
+    }
+
+    /// They stay: an edit names them, or may.
+    pub(crate) fn keep(mut self) {
+        self.tables.clear();
+    }
+}
+
+impl Drop for Unapplied<'_> {
+    fn drop(&mut self) {
+        for table in &self.tables {
+            self.store.discard(table.number);
+        }
     }
 }
 

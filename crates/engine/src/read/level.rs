@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::{Cursor, InternalKeyRef};
-use sstable::TableCursor;
+use sstable::{ScanOptions, TableCursor};
 
 use crate::error::Error;
 use crate::tables::{TableFile, TableStore};
@@ -15,11 +15,21 @@ pub(crate) struct LevelCursor<'a> {
     /// The table that `current` walks.
     at: usize,
     current: Option<TableCursor>,
+    options: ScanOptions,
 }
+
+/// For readers that read everything once: what they read does not push out of the cache what others read again.
+pub(crate) const SCAN_ONCE: ScanOptions =
+    ScanOptions { fill_cache: false, readahead_bytes: 256 << 10 };
 
 impl<'a> LevelCursor<'a> {
     pub(crate) fn new(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {
-        Self { store, files, at: 0, current: None }
+        Self { store, files, at: 0, current: None, options: ScanOptions::default() }
+    }
+
+    /// For a walk over everything.
+    pub(crate) fn once(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {
+        Self { options: SCAN_ONCE, ..Self::new(store, files) }
     }
 
     /// Makes `at` the table walked; not valid when there is no such table.
@@ -27,7 +37,7 @@ impl<'a> LevelCursor<'a> {
         if self.current.is_none() || self.at != at {
             self.current = None;
             let Some(file) = self.files.get(at) else { return Ok(None) };
-            self.current = Some(self.store.reader(file)?.cursor());
+            self.current = Some(self.store.reader(file)?.cursor_with(self.options));
             self.at = at;
         }
         Ok(self.current.as_mut())

@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::read::level::LevelCursor;
 
 /// A source of sorted entries.
-#[expect(clippy::large_enum_variant, reason = "children live in one vector and are never moved")]
 pub(crate) enum Child<'a> {
     Memtable(MemtableCursor<'a>),
     Table(TableCursor),

@@ -44,7 +44,7 @@ fn has_power(fs: &SimFs) -> bool {
 }
 
 /// Opens what a crash has left, checks it against the history, and answers how much of that is there.
-fn restart(fs: SimFs, history: &History, least: usize, what: &str) -> Session {
+pub fn restart(fs: SimFs, history: &History, least: usize, what: &str) -> Session {
     let mut session = Session::on(fs, history.clone(), 77);
     if let Err(error) = session.open() {
         panic!("{what}: it does not open: {}", chain(&error));

@@ -1,9 +1,11 @@
 //! The engine's integration tests.
 
+mod attack;
 mod backpressure;
 mod basics;
 mod crash;
 mod families;
+mod faults;
 mod kill;
 mod misuse;
 mod model;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{all, chain, open, small};
+use crate::support::{all, chain, copy, open, small};
 use engine::{Db, ErrorKind, Options, WriteOptions};
 
 fn logs(dir: &Path) -> Vec<PathBuf> {
@@ -14,16 +14,6 @@ fn logs(dir: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
-}
-
-/// The directory as a crash would leave it: copied while the database is open.
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
-    }
-    to
 }
 
 fn last_record_end(log: &[u8]) -> usize {

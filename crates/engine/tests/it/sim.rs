@@ -177,6 +177,10 @@ impl Session {
         Ok(())
     }
 
+    pub fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
     pub fn db(&self) -> &Db {
         self.db.as_ref().expect("the database is open")
     }
@@ -273,9 +277,11 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
-                // The promise of `Db::write`: of these kinds nothing was written.
-                if matches!(error.kind(), ErrorKind::RetryLater | ErrorKind::Refused) {
-                    self.history.batches.pop();
+                // The promise of `Db::write`: nothing was written, or nobody knows and writing ends.
+                match error.kind() {
+                    ErrorKind::RetryLater => drop(self.history.batches.pop()),
+                    ErrorKind::ReadOnly => {}
+                    kind => panic!("a write fails with the kind {kind:?}: {}", chain(&error)),
                 }
                 Err(error)
             }
