@@ -7,7 +7,7 @@
 
 pub(crate) use imp::Audit;
 
-#[cfg(all(debug_assertions, not(loom)))]
+#[cfg(all(debug_assertions, not(any(loom, shuttle))))]
 mod imp {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
@@ -68,7 +68,7 @@ mod imp {
     }
 }
 
-#[cfg(any(not(debug_assertions), loom))]
+#[cfg(any(not(debug_assertions), loom, shuttle))]
 mod imp {
     use crate::account::Account;
 

@@ -8,7 +8,8 @@ use crate::pool;
 
 /// A holder that can give bytes back when others need them: a cache, a pool of idle buffers.
 ///
-/// Any `Fn(u64) + Send + Sync` is one.
+/// Any `Fn(u64) + Send + Sync` is one. It lives as long as its pool, so it should refer to the holder
+/// weakly if the holder owns the pool.
 pub trait Reclaim: Send + Sync {
     /// Asks to return about `bytes` to the pool soon, best before this returns.
     ///

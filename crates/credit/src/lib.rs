@@ -44,5 +44,5 @@ pub use pool::Pool;
 pub use pressure::Pressure;
 pub use request::Request;
 pub use stats::{PoolStats, WaitTimes};
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use sync::Deadline;

@@ -228,7 +228,8 @@ impl Pool {
     /// It runs on the thread that caused the change, without a lock of the pool and never on two threads
     /// at once; changes that come meanwhile are told afterwards, by the same thread, the last one always.
     /// It may use the pool, but must not wait for credits. A level is left 1/64 of the capacity below
-    /// its threshold. Watches stay as long as the pool.
+    /// its threshold. Watches stay as long as the pool, and one that owns a handle of the pool keeps it for
+    /// ever: give it a weak reference to what owns the pool.
     pub fn on_pressure(
         &self,
         thresholds: &[f64],

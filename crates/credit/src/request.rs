@@ -49,7 +49,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// As there.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn acquire_timeout(self, timeout: Duration) -> Result<Permit, AcquireError> {
         // A time too long to be reckoned with is for ever.
         self.run(|| {
@@ -62,25 +62,25 @@ impl Request<'_> {
     ///
     /// # Errors
     /// As there.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn acquire_deadline(self, deadline: Instant) -> Result<Permit, AcquireError> {
         self.run(|| Patience::Until(Deadline(deadline)))
     }
 
-    /// loom has no time: waits for ever.
-    #[cfg(loom)]
+    /// Models have no time: waits for ever.
+    #[cfg(any(loom, shuttle))]
     pub fn acquire_timeout(self, _timeout: Duration) -> Result<Permit, AcquireError> {
         self.acquire()
     }
 
-    /// loom has no time: waits for ever.
-    #[cfg(loom)]
+    /// Models have no time: waits for ever.
+    #[cfg(any(loom, shuttle))]
     pub fn acquire_deadline(self, _deadline: Instant) -> Result<Permit, AcquireError> {
         self.acquire()
     }
 
     /// Waits until another thread lets `deadline` pass.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub fn acquire_until(self, deadline: &Deadline) -> Result<Permit, AcquireError> {
         self.run(|| Patience::Until(deadline.clone()))
     }

@@ -194,7 +194,7 @@ impl Book {
         let mut holders: Vec<&Node> = self
             .elastic
             .iter()
-            .filter(|&&holder| self.is_within(holder, at) && !self.is_within(id, holder))
+            .filter(|&&holder| self.is_within(holder, at))
             .map(|&holder| self.node(holder))
             .filter(|holder| holder.borrowed() > 0)
             .collect();

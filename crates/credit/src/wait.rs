@@ -161,12 +161,15 @@ pub(crate) struct Pending {
     pool: Handle,
     ticket: Ticket,
     waiter: Arc<Waiter>,
+    /// It did not find its turn at once, and so counts as a wait.
+    waited: bool,
     done: bool,
 }
 
 impl Pending {
     pub(crate) fn new(pool: Handle, ticket: Ticket, waiter: Arc<Waiter>) -> Pending {
-        Pending { pool, ticket, waiter, done: false }
+        let waited = !waiter.is_trial() && waiter.standing() == Standing::Waiting;
+        Pending { pool, ticket, waiter, waited, done: false }
     }
 
     /// Blocks until the request ends, or patience does.
@@ -233,7 +236,7 @@ impl Pending {
 
     fn finish(&mut self, granted: bool) {
         self.done = true;
-        if !self.waiter.is_trial() {
+        if self.waited {
             self.pool.waits.record(self.waiter.since.elapsed(), granted);
         }
     }

@@ -57,7 +57,7 @@ pub(crate) fn reopened(word: u64) -> (u64, bool) {
     (word & !SLOW).overflowing_add(COUNT_ONE)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

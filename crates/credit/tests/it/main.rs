@@ -1,5 +1,5 @@
 //! Tests of the crate from outside; one binary, a module per subject.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 mod flat;
 mod limiting;

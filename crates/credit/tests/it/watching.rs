@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use credit::{Pool, Pressure, WaitReason};
 
-use crate::ask;
+use crate::{ask, wait_for};
 
 fn levels(pool: &Pool, thresholds: &[f64]) -> Arc<Mutex<Vec<usize>>> {
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -35,10 +35,12 @@ fn crossing_a_threshold_is_told_once_each_way() {
     assert_eq!(take(), [0]);
     permit.merge(pool.acquire(3301).expect("free"));
     let waits = ask(&pool, 1000);
+    // Told by the thread that asks, after it has queued.
+    wait_for(|| told.lock().expect("no panic").len() == 2);
     assert_eq!(take(), [2, 3], "the top level: somebody waits");
     drop(permit);
     drop(waits.end().expect("free"));
-    assert_eq!(take(), [0]);
+    wait_for(|| told.lock().expect("no panic").last() == Some(&0));
     pool.check_conservation();
 }
 
@@ -56,13 +58,16 @@ fn a_watch_sees_how_things_stand_when_it_comes() {
 
 #[test]
 fn a_callback_may_use_the_pool() {
-    let pool = Pool::new(Some(10));
-    let weak = pool.clone();
+    // By a weak reference: a callback that owned its pool would keep it for ever.
+    let pool = Arc::new(Pool::new(Some(10)));
+    let weak = Arc::downgrade(&pool);
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&kept);
     pool.on_pressure(&[0.5, 0.9], move |pressure| {
-        if pressure.level == 1 {
-            let more = weak.try_acquire(5);
+        if (pressure.level_before, pressure.level) == (0, 1)
+            && let Some(pool) = weak.upgrade()
+        {
+            let more = pool.try_acquire(5);
             keep.lock().expect("no panic").push(more);
         }
     });
