@@ -261,6 +261,8 @@ mod tests {
         }
         bytes.extend_from_slice(&[0x80, 1, 1, 42]);
         assert_eq!(Properties::decode(&bytes), Ok(sample()));
+        let twice = [sample().encode(), sample().encode()].concat();
+        assert!(Properties::decode(&twice).is_err());
         let mut bytes = sample().encode();
         bytes.extend_from_slice(&[22, 1, 42]);
         let fault = Properties::decode(&bytes).unwrap_err();

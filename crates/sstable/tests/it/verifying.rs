@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::largest;
-use base::ValueKind;
+use base::{Cursor, ValueKind};
 use sstable::{Compression, Corruption, Error, Table, TableOptions};
 use std::sync::Arc;
 
@@ -103,6 +103,12 @@ fn a_block_that_was_written_wrong_never_makes_a_panic() {
                     let gets = entries.iter().map(|(key, _)| table.get(&key.user_key, key.seq));
                     let gets: Vec<_> = gets.collect();
                     let mut cursor = table.cursor();
+                    for (key, _) in entries.iter().step_by(5) {
+                        // From a place that can be read, often next to it, to one that perhaps cannot.
+                        if cursor.seek(key.as_ref()).is_err() {
+                            assert!(!cursor.is_valid());
+                        }
+                    }
                     (forward(&mut cursor), backward(&mut cursor), gets, faults(&table))
                 });
                 assert!(largest < 256 << 10, "{largest} bytes for byte {at} ^ {mask:02x}");
@@ -200,4 +206,26 @@ fn a_block_of_another_kind_is_refused() {
             assert!(error.contains(&format!("kind code {other}")), "{error}");
         }
     }
+}
+
+/// A filter partition that the top index does not name: no read misses it, but the file holds what it should not.
+#[test]
+fn blocks_that_nothing_leads_to_are_reported() {
+    let (mut bytes, _) = sample();
+    let blocks = blocks(&bytes);
+    let &(filter, filter_end, _) = blocks.iter().rfind(|block| block.2 == 4).unwrap();
+    let &(top, top_end, _) = blocks.iter().find(|block| block.2 == 3).unwrap();
+    let len = (filter_end - filter - 10) as u8;
+    let handle = [filter as u8 | 0x80, (filter >> 7) as u8 | 0x80, (filter >> 14) as u8, len];
+    let handle =
+        if filter < 1 << 14 { vec![handle[0], handle[1] & 0x7f, len] } else { handle.into() };
+    let at = top + bytes[top..top_end].windows(handle.len()).position(|w| w == handle).unwrap();
+    // Offset 0, in as many bytes, and length 0 stand for "none".
+    bytes[at..at + handle.len() - 2].fill(0x80);
+    bytes[at + handle.len() - 2..at + handle.len()].fill(0);
+    reseal(&mut bytes, top, top_end);
+    let table = open(&bytes).unwrap();
+    assert_eq!(forward(&mut table.cursor()).unwrap().len(), 200);
+    let faults = faults(&table);
+    assert!(faults[0].expected.contains("begins where the one before it ends"), "{}", faults[0]);
 }
