@@ -212,6 +212,8 @@ impl Error {
                 ErrorKind::ReadOnly
             }
             Self::TableFile { .. } | Self::LogRecord { .. } => ErrorKind::Corruption,
+            // A new segment could not be made: what needed it was not done.
+            Self::Log(wal::Error::Fs(_)) => ErrorKind::RetryLater,
             Self::Log(error) | Self::Recovery(error) => log_kind(error),
             Self::Manifest(error) => manifest_kind(error),
             Self::Table(error) => table_kind(error),

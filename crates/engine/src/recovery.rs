@@ -90,6 +90,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         janitor_signal,
         manual: Mutex::default(),
         install: Mutex::new(()),
+        doubtful: Mutex::default(),
         threads: Threads::default(),
         options,
         lock: Mutex::new(Some(lock)),

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base::FileNumber;
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
 use base::sync::{ArcCell, Condvar, Mutex};
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) manual: Mutex<ManualCompactions>,
     /// Serialises the steps of flushes and compactions that change the version and the view.
     pub(crate) install: Mutex<()>,
+    /// Tables of edits of which it is unknown whether they are on the disk.
+    pub(crate) doubtful: Mutex<Vec<FileNumber>>,
     pub(crate) threads: Threads,
     /// The directory's lock, until the database is closed.
     pub(crate) lock: Mutex<Option<Box<dyn FileLock>>>,

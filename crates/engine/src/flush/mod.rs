@@ -235,18 +235,29 @@ impl Shared {
         }
     }
 
-    /// Applies an edit that adds the tables of `written`. If it was certainly not applied, they are removed.
+    /// Applies an edit that adds the tables of `written`. If it was certainly not applied, they are removed; if that is
+    /// unknown, they stay until a later edit is applied, with which the unknown ends. The caller holds `install`.
     pub(crate) fn apply(
         &self,
         edit: VersionEdit,
         handles: Vec<TableHandle>,
         written: Unapplied<'_>,
     ) -> Result<Arc<Version>, Error> {
-        let applied = self.versions.apply(edit, handles);
-        if matches!(applied, Ok(_) | Err(ApplyError::InDoubt(_))) {
-            written.keep();
+        match self.versions.apply(edit, handles) {
+            Ok(version) => {
+                written.keep();
+                let doubtful = std::mem::take(&mut *self.doubtful.lock());
+                doubtful.into_iter().for_each(|number| self.tables.discard(number));
+                Ok(version)
+            }
+            Err(error) => {
+                if matches!(error, ApplyError::InDoubt(_)) {
+                    self.doubtful.lock().extend(written.tables().iter().map(|meta| meta.number));
+                    written.keep();
+                }
+                Err(error.into())
+            }
         }
-        Ok(applied?)
     }
 
     /// What writing a table needs.
