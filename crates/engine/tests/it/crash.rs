@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sim::{DIR, History, Session, noted, tiny};
 use crate::support::{Random, chain};
-use engine::{Db, Error, WriteBatch, WriteOptions};
-use vfs::Fs;
+use engine::{Db, Error, ErrorKind, Options, WriteBatch, WriteOptions};
 use vfs::sim::{CrashOptions, Effect, Fault, SimFs, Survival};
+use vfs::{Fs, Operation};
 
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -20,20 +20,20 @@ fn number_from(variable: &str) -> Option<u64> {
 /// Everything once: a new database, batches, flushes, a compaction, a close, a recovery with something in the log.
 fn short(session: &mut Session) -> Result<(), Error> {
     session.open()?;
-    for _ in 0..12 {
+    for _ in 0..70 {
         session.step()?;
     }
     session.flush()?;
-    for _ in 0..10 {
+    for _ in 0..30 {
         session.step()?;
     }
     session.close()?;
     session.open()?;
-    for _ in 0..8 {
+    for _ in 0..30 {
         session.step()?;
     }
     session.compact()?;
-    for _ in 0..6 {
+    for _ in 0..10 {
         session.step()?;
     }
     session.close()
@@ -63,6 +63,10 @@ fn a_power_cut_at_any_operation_leaves_a_prefix_with_all_that_was_promised() {
     short(&mut whole).expect("without a power cut nothing fails");
     let operations = whole.fs.operations();
     assert!(operations > 150, "only {operations} operations: the history is too short");
+    let names: Vec<_> = whole.fs.files().into_iter().map(|(path, _)| path).collect();
+    // The two openings began one segment each.
+    let rolled = names.iter().any(|name| name.ends_with("000003.log"));
+    assert!(rolled, "no segment of the log was full: {names:?}");
     for number in 1..=operations {
         let mut session = Session::new(SEED);
         session.fs.power_off_at(number);
@@ -80,6 +84,16 @@ fn a_power_cut_at_any_operation_leaves_a_prefix_with_all_that_was_promised() {
             }
         }
     }
+}
+
+/// What the lives of a database have done, so that a test which does nothing is noticed.
+#[derive(Debug, Default)]
+struct Work {
+    flushes: u64,
+    compactions: u64,
+    log_bytes: u64,
+    credit_waits: u64,
+    failures: u64,
 }
 
 /// How one life of a database ends.
@@ -108,8 +122,44 @@ fn steps(session: &mut Session, count: u64) -> Result<(), Error> {
     (0..count).try_for_each(|_| session.step())
 }
 
+/// Options that are tight in one way or another.
+fn some_options(random: &mut Random) -> Options {
+    Options {
+        write_budget: [None, Some(64 << 10), Some(256 << 10)][random.below(3) as usize],
+        max_write_buffer_number: 2 + random.below(3) as usize,
+        bytes_per_sync: random.below(2) * (4 << 10),
+        level0_file_num_compaction_trigger: 1 + random.below(3) as usize,
+        ..tiny()
+    }
+}
+
+/// Some steps, while tables, the manifest or the directory fail now and then: refused at worst, and tried again.
+fn steps_with_faults(session: &mut Session, count: u64) {
+    let faults = [
+        Fault::new(Operation::SyncAll, Effect::FailSync).on_path(".sst"),
+        Fault::new(Operation::Write, Effect::NO_SPACE).on_path(".sst"),
+        Fault::new(Operation::SyncData, Effect::FailSync).on_path("MANIFEST"),
+        Fault::new(Operation::SyncDir, Effect::IO),
+        Fault::new(Operation::Rename, Effect::IO),
+    ];
+    for fault in faults {
+        if session.random.below(3) == 0 {
+            let nth = 1 + session.random.below(4);
+            session.fs.inject(fault.nth(nth));
+        }
+    }
+    for _ in 0..count {
+        if let Err(error) = session.step() {
+            // The manifest's errors are those of a creation of a family.
+            let is_mild = matches!(error.kind(), ErrorKind::RetryLater | ErrorKind::System);
+            assert!(is_mild && session.fs.faults_hit() > 0, "{}", chain(&error));
+        }
+    }
+    session.fs.clear_faults();
+}
+
 /// One life, from an open database to the next open one.
-fn live(mut session: Session, round: &str) -> Session {
+fn live(mut session: Session, round: &str, work: &mut Work) -> Session {
     let count = 20 + session.random.below(80);
     let end = match session.random.below(7) {
         0 => End::Close,
@@ -117,7 +167,17 @@ fn live(mut session: Session, round: &str) -> Session {
         2 | 3 => End::KillAndPowerCut,
         _ => End::PowerCut,
     };
-    steps(&mut session, count).expect("there are no faults yet");
+    if session.random.below(3) == 0 {
+        steps_with_faults(&mut session, count);
+    } else {
+        steps(&mut session, count).expect("there are no faults yet");
+    }
+    let stats = session.db().stats();
+    work.flushes += stats.flushes;
+    work.compactions += stats.compactions;
+    work.log_bytes = work.log_bytes.max(stats.log_bytes);
+    work.credit_waits += stats.credit_waits;
+    work.failures += stats.flush_failures + stats.compaction_failures;
     let seed = session.random.next();
     let what = format!("{round}, {end:?}");
     let (least, fs) = match end {
@@ -158,11 +218,13 @@ fn live(mut session: Session, round: &str) -> Session {
     next
 }
 
-fn play(seed: u64) {
+fn play(seed: u64, work: &mut Work) {
     let mut session = Session::new(seed);
+    session.options = some_options(&mut Random::new(seed));
+    session.makes_other_late = seed % 2 == 1;
     session.open().expect("an empty disk");
     for life in 0..5 {
-        session = live(session, &format!("seed {seed}, life {life}"));
+        session = live(session, &format!("seed {seed}, life {life}"), work);
     }
     session.settle();
 }
@@ -170,13 +232,17 @@ fn play(seed: u64) {
 /// K, W1, W4, W7, R4: several lives of one database, each ended in some way.
 #[test]
 fn random_histories_of_crashes_keep_what_was_promised() {
+    let mut work = Work::default();
     if let Some(seed) = number_from("POLDER_CRASH_SEED") {
-        return play(seed);
+        return play(seed, &mut work);
     }
-    for seed in 0..number_from("POLDER_CRASH_ROUNDS").unwrap_or(10) {
+    for seed in 0..number_from("POLDER_CRASH_ROUNDS").unwrap_or(40) {
         println!("replay with POLDER_CRASH_SEED={seed}");
-        play(seed);
+        play(seed, &mut work);
     }
+    println!("{work:?}");
+    let is_much = work.flushes > 100 && work.compactions > 50 && work.credit_waits > 10;
+    assert!(is_much && work.failures > 5 && work.log_bytes > 256 << 10, "too little: {work:?}");
 }
 
 /// Design: crashing again during recovery changes nothing.
@@ -315,7 +381,13 @@ fn a_power_cut_under_several_writers_leaves_a_prefix_of_what_they_agreed_on() {
         };
         let db = open(&fs);
         db.create_family("other").expect("there are no faults");
-        fs.power_off_at(fs.operations() + 20 + Random::new(seed).below(600));
+        let is_killed = seed % 3 == 0;
+        let end = 20 + Random::new(seed).below(600);
+        if is_killed {
+            fs.inject(Fault::any(Effect::IO).nth(end).times(u64::MAX));
+        } else {
+            fs.power_off_at(fs.operations() + end);
+        }
         let clock = AtomicU64::new(0);
         let sent: Vec<Vec<Sent>> = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
@@ -327,9 +399,11 @@ fn a_power_cut_under_several_writers_leaves_a_prefix_of_what_they_agreed_on() {
             writers.into_iter().map(|writer| writer.join().expect("no panic")).collect()
         });
         drop(db);
+        fs.clear_faults();
         for crash in 0..3 {
             let what = format!("seed {seed}, crash {crash}");
-            let db = open(&fs.crash_clone(seed * 100 + crash));
+            let disk = if is_killed { fs.clone() } else { fs.crash_clone(seed * 100 + crash) };
+            let db = open(&disk);
             let other = db.family("other").expect("its creation was acknowledged");
             let maps = [db.iter(), other.iter()].map(|entries| {
                 let entries = entries.expect("there are no faults");
@@ -343,10 +417,10 @@ fn a_power_cut_under_several_writers_leaves_a_prefix_of_what_they_agreed_on() {
             let last = last.max().unwrap_or(0);
             for (writer, (sent, &count)) in sent.iter().zip(&counts).enumerate() {
                 let lost = &sent[count..];
-                let promised = lost.iter().any(|s| s.is_synced && s.ended.is_some());
+                let is_promised = |s: &Sent| (s.is_synced || is_killed) && s.ended.is_some();
                 assert!(
-                    !promised,
-                    "{what}: writer {writer} lost a synced batch, {count} are there"
+                    !lost.iter().any(is_promised),
+                    "{what}: writer {writer} lost what it was promised, {count} batches are there"
                 );
                 let skipped = lost.iter().any(|s| s.ended.is_some_and(|ended| ended < last));
                 assert!(!skipped, "{what}: a batch is there whose predecessor is not");

@@ -462,7 +462,7 @@ fn writers_that_are_stopped_are_told_when_compactions_go_on_failing() {
     session.options.level0_slowdown_writes_trigger = 3;
     session.options.level0_stop_writes_trigger = 4;
     session.open().expect("an empty disk");
-    session.write_some(true).expect("there are no faults");
+    session.db().put("a", "in the first table").expect("there are no faults");
     session.flush().expect("there are no faults");
     let files = session.fs.files();
     let table = files.iter().find(|(path, _)| path.extension().is_some_and(|e| e == "sst"));
@@ -537,6 +537,7 @@ fn failing_jobs_leave_no_files_behind() {
         Fault::new(Operation::Read, Effect::IO).on_path(".sst"),
         Fault::new(Operation::SyncAll, Effect::IO).on_path(".sst"),
         Fault::new(Operation::Write, Effect::NO_SPACE).on_path(".sst"),
+        Fault::new(Operation::SyncData, Effect::IO).on_path("MANIFEST"),
     ];
     for fault in faults {
         let mut session = Session::new(9);

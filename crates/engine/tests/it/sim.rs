@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{Random, chain};
-use engine::{Db, Error, ErrorKind, Family, Iter, Options, Snapshot, WriteBatch, WriteOptions};
+use engine::{Db, Error, ErrorKind, Family, FamilyId, Iter, Options, Snapshot, WriteBatch, WriteOptions};
 use vfs::Fs;
 use vfs::sim::SimFs;
 
@@ -55,6 +55,8 @@ pub struct History {
     pub acknowledged: usize,
     /// So many must be there after a power cut.
     pub durable: usize,
+    /// Whether the creation of the other family was acknowledged.
+    has_other: bool,
 }
 
 fn apply(state: &mut State, batch: &[Change]) {
@@ -139,6 +141,8 @@ pub struct Session {
     pub options: Options,
     pub history: History,
     pub random: Random,
+    /// Whether the other family is made by some step, and not by the first opening.
+    pub makes_other_late: bool,
     db: Option<Db>,
     other: Option<Family>,
     snapshots: Vec<(Snapshot, State)>,
@@ -159,6 +163,7 @@ impl Session {
             options: tiny(),
             history,
             random: Random::new(seed),
+            makes_other_late: false,
             db: None,
             other: None,
             snapshots: Vec::new(),
@@ -169,11 +174,18 @@ impl Session {
     pub fn open(&mut self) -> Result<(), Error> {
         let fs: Arc<dyn Fs> = Arc::new(self.fs.clone());
         let db = noted(Db::open_on(fs, DIR, self.options.clone()))?;
-        self.other = Some(match db.family(OTHER) {
-            Ok(family) => family,
-            Err(_) => noted(db.create_family(OTHER))?,
-        });
+        self.other = db.family(OTHER).ok();
+        assert!(self.other.is_some() || !self.history.has_other, "a family is gone");
         self.db = Some(db);
+        if self.other.is_some() || self.makes_other_late {
+            return Ok(());
+        }
+        self.make_other().inspect_err(|_| self.abandon())
+    }
+
+    fn make_other(&mut self) -> Result<(), Error> {
+        self.other = Some(noted(self.db().create_family(OTHER))?);
+        self.history.has_other = true;
         Ok(())
     }
 
@@ -185,13 +197,10 @@ impl Session {
         self.db.as_ref().expect("the database is open")
     }
 
-    pub fn other(&self) -> &Family {
-        self.other.as_ref().expect("the database is open")
-    }
-
     /// Everything, by the iterators of both families.
     pub fn read(&self) -> Result<State, Error> {
-        Ok([collect(self.db().iter()?)?, collect(self.other().iter()?)?])
+        let other = self.other.as_ref().map(|other| collect(other.iter()?)).transpose()?;
+        Ok([collect(self.db().iter()?)?, other.unwrap_or_default()])
     }
 
     /// Whether all that was acknowledged, and nothing else, is read: by iterators, and key by key.
@@ -200,7 +209,8 @@ impl Session {
         let found = noted(self.read())?;
         assert!(found == expected, "what is read differs:{}", difference(&expected, &found));
         for key in (0..KEYS).map(key) {
-            let found = [noted(self.db().get(&key))?, noted(self.other().get(&key))?];
+            let other = self.other.as_ref().map(|other| noted(other.get(&key))).transpose()?;
+            let found = [noted(self.db().get(&key))?, other.flatten()];
             for (found, expected) in found.iter().zip(&expected) {
                 assert_eq!(found.as_deref(), expected.get(&key).map(Vec::as_slice));
             }
@@ -221,12 +231,16 @@ impl Session {
             8..12 if !self.snapshots.is_empty() => {
                 let at = self.random.below(self.snapshots.len() as u64) as usize;
                 let (snapshot, expected) = self.snapshots.swap_remove(at);
-                let other = noted(snapshot.range_in::<&[u8]>(self.other(), ..))?;
-                let found = [noted(collect(noted(snapshot.iter())?))?, noted(collect(other))?];
+                let other = self.other.as_ref();
+                let other =
+                    other.map(|other| collect(snapshot.range_in::<&[u8]>(other, ..)?)).transpose();
+                let default = snapshot.iter().and_then(collect);
+                let found = [noted(default)?, noted(other)?.unwrap_or_default()];
                 assert!(found == expected, "a snapshot moved:{}", difference(&expected, &found));
                 Ok(())
             }
             12..15 => self.check(),
+            15..20 if self.other.is_none() => self.make_other(),
             _ => {
                 let is_synced = self.random.below(6) == 0;
                 self.write_some(is_synced)
@@ -238,14 +252,15 @@ impl Session {
     pub fn write_some(&mut self, is_synced: bool) -> Result<(), Error> {
         self.made += 1;
         let (made, random) = (self.made, &mut self.random);
+        let families = 1 + u64::from(self.other.is_some());
         let batch = (0..1 + random.below(5))
             .map(|_| Change {
-                family: random.below(2) as usize,
+                family: random.below(families) as usize,
                 key: key(random.below(KEYS)),
                 value: (random.below(4) > 0).then(|| {
                     let len = match random.below(40) {
-                        0 => 9000 + random.below(9000),
-                        1..8 => random.below(4000),
+                        0..2 => 9000 + random.below(30_000),
+                        2..9 => random.below(4000),
                         _ => random.below(200),
                     };
                     value(made, len as usize)
@@ -258,12 +273,13 @@ impl Session {
     /// A batch; its place in the history follows from what the write says.
     pub fn write(&mut self, changes: Vec<Change>, is_synced: bool) -> Result<(), Error> {
         let mut batch = WriteBatch::new();
+        let other = self.other.as_ref().map_or(FamilyId::DEFAULT, FamilyId::from);
         for Change { family, key, value } in &changes {
             match (family, value) {
                 (0, Some(value)) => batch.put(key, value),
                 (0, None) => batch.delete(key),
-                (_, Some(value)) => batch.put_in(self.other(), key, value),
-                (_, None) => batch.delete_in(self.other(), key),
+                (_, Some(value)) => batch.put_in(other, key, value),
+                (_, None) => batch.delete_in(other, key),
             };
         }
         self.history.batches.push(changes);
