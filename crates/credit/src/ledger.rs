@@ -105,7 +105,7 @@ impl Ledger {
         self.last += 1;
         let entry = Entry {
             bytes,
-            since: Instant::now(),
+            since: crate::sync::now(),
             site: site.clone(),
             thread: std::thread::current(),
         };

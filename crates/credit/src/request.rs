@@ -53,7 +53,7 @@ impl Request<'_> {
     pub fn acquire_timeout(self, timeout: Duration) -> Result<Permit, AcquireError> {
         // A time too long to be reckoned with is for ever.
         self.run(|| {
-            let deadline = Instant::now().checked_add(timeout);
+            let deadline = crate::sync::now().checked_add(timeout);
             deadline.map_or(Patience::Forever, |deadline| Patience::Until(Deadline(deadline)))
         })
     }

@@ -1,8 +1,9 @@
 //! What a pool counts: grants, waits and how long they took.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use crate::sync::Count;
 
 /// What a pool has done since it was made, and how it stands.
 ///
@@ -76,11 +77,11 @@ impl WaitTimes {
 /// only multiply what loom has to explore.
 #[derive(Debug, Default)]
 pub(crate) struct WaitCounters {
-    waits: AtomicU64,
-    refused: AtomicU64,
-    total_nanos: AtomicU64,
-    max_nanos: AtomicU64,
-    times: [AtomicU64; WaitTimes::BUCKETS],
+    waits: Count,
+    refused: Count,
+    total_nanos: Count,
+    max_nanos: Count,
+    times: [Count; WaitTimes::BUCKETS],
 }
 
 /// What [`WaitCounters`] have counted.
@@ -97,7 +98,6 @@ impl WaitCounters {
     /// Counts a wait that ended, with a grant or not.
     pub(crate) fn record(&self, time: Duration, granted: bool) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.waits.fetch_add(1, Relaxed);
         if !granted {
             self.refused.fetch_add(1, Relaxed);
         }
@@ -109,12 +109,13 @@ impl WaitCounters {
     }
 
     pub(crate) fn read(&self) -> Waits {
+        let times = WaitTimes { buckets: self.times.each_ref().map(|count| count.load(Relaxed)) };
         Waits {
-            waits: self.waits.load(Relaxed),
+            waits: times.buckets.iter().sum(),
             refused: self.refused.load(Relaxed),
             total: Duration::from_nanos(self.total_nanos.load(Relaxed)),
             max: Duration::from_nanos(self.max_nanos.load(Relaxed)),
-            times: WaitTimes { buckets: self.times.each_ref().map(|count| count.load(Relaxed)) },
+            times,
         }
     }
 }

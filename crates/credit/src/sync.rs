@@ -21,6 +21,14 @@ pub(crate) use modelled::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(any(loom, shuttle))]
 pub(crate) use modelled::{Mutex, Parker};
 
+/// A count that orders nothing: the standard atomic in models too, which would otherwise explore its every value.
+pub(crate) type Count = std::sync::atomic::AtomicU64;
+
+/// The time, in models too: there it only goes into reports.
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 #[cfg(not(any(loom, shuttle)))]
 mod real {
     use std::thread::{self, Thread};

@@ -76,7 +76,7 @@ impl Waiter {
         Arc::new(Waiter {
             bytes,
             site: site.clone(),
-            since: Instant::now(),
+            since: sync::now(),
             state: AtomicU8::new(WAITING),
             entry: AtomicU64::new(0),
             interruption: sync::Mutex::new(None),
