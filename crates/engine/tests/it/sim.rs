@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{Random, chain};
-use engine::{Db, Error, ErrorKind, Family, FamilyId, Iter, Options, Snapshot, WriteBatch, WriteOptions};
+use engine::{
+    Db, Error, ErrorKind, Family, FamilyId, Iter, Options, Snapshot, WriteBatch, WriteOptions,
+};
 use vfs::Fs;
 use vfs::sim::SimFs;
 
