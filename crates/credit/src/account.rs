@@ -183,8 +183,12 @@ impl Account {
         self.fast_limit.store(limit, Ordering::Relaxed);
         self.fast_floor.store(floor, Ordering::Relaxed);
         let (word, wrapped) = word::reopened(self.word.load(Ordering::Relaxed));
-        self.reopenings.fetch_add(1, Ordering::Relaxed);
-        self.wraps.fetch_add(u64::from(wrapped), Ordering::Relaxed);
+        // Written under the lock only: no read-modify-write needed.
+        let reopenings = self.reopenings.load(Ordering::Relaxed);
+        self.reopenings.store(reopenings.wrapping_add(1), Ordering::Relaxed);
+        if wrapped {
+            self.wraps.fetch_add(1, Ordering::Relaxed);
+        }
         self.word.store(word, Ordering::Release);
     }
 
@@ -212,10 +216,8 @@ impl Account {
 
     /// Counts one more or one less request that waits.
     pub(crate) fn add_waiting(&self, more: bool) {
-        if more {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let waiting = if more { waiting + 1 } else { waiting - 1 };
+        self.waiting.store(waiting, Ordering::Relaxed);
     }
 }

@@ -435,12 +435,9 @@ impl Book {
         root.account.start_fast_path(high.min(root.capacity()), low);
     }
 
-    pub(crate) fn take_aftermath(&mut self) -> Aftermath {
-        if self.aftermath.is_empty() {
-            Aftermath::default()
-        } else {
-            std::mem::take(&mut self.aftermath)
-        }
+    /// What is to be done once the lock is let go; most of the time nothing.
+    pub(crate) fn take_aftermath(&mut self) -> Option<Aftermath> {
+        (!self.aftermath.is_empty()).then(|| std::mem::take(&mut self.aftermath))
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Acquire<'a> {
 #[derive(Debug)]
 enum Stage<'a> {
     Begin(Request<'a>),
-    Queued(Pending),
+    Queued(Pending<'a>),
     Done,
 }
 
@@ -71,8 +71,8 @@ impl Future for Acquire<'_> {
     }
 }
 
-impl Request<'_> {
-    fn ask_fast_or_queue(self) -> Result<Asking, AcquireError> {
+impl<'a> Request<'a> {
+    fn ask_fast_or_queue(self) -> Result<Asking<'a>, AcquireError> {
         if let Some(permit) = self.grant_fast() {
             return Ok(Asking::Granted(permit));
         }

@@ -20,7 +20,7 @@ pub struct Request<'a> {
     pub(crate) site: Site,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Names the purpose, for [`Pool::holders`] and [`Pool::waiting`].
     pub fn label(mut self, label: &'static str) -> Self {
         self.site.label = Some(label);
@@ -144,9 +144,8 @@ impl Request<'_> {
     pub(crate) fn ask(
         &self,
         waiter: impl FnOnce(&Book) -> Option<Arc<Waiter>>,
-    ) -> Result<Asking, AcquireError> {
-        let Request { pool: Pool { handle }, bytes, site } = self;
-        let bytes = *bytes;
+    ) -> Result<Asking<'a>, AcquireError> {
+        let Request { bytes, ref site, pool: Pool { handle } } = *self;
         let mut queued = None;
         let asked = handle.tree.enter(|book| {
             book.ask(handle.id, bytes, site, |book| {
@@ -159,7 +158,7 @@ impl Request<'_> {
                 Ok(Asking::Granted(Permit::new(handle.stake(bytes, entry))))
             }
             (Asked::Waits(ticket), Some(waiter)) => {
-                Ok(Asking::Pending(Pending::new(handle.clone(), ticket, waiter)))
+                Ok(Asking::Pending(Pending::new(handle, ticket, waiter)))
             }
             (Asked::Refused(error), _) => Err(error),
             (Asked::Waits(_), None) => unreachable!("only a request with a waiter is queued"),
@@ -168,7 +167,7 @@ impl Request<'_> {
 }
 
 /// A request that was not refused at once.
-pub(crate) enum Asking {
+pub(crate) enum Asking<'a> {
     Granted(Permit),
-    Pending(Pending),
+    Pending(Pending<'a>),
 }

@@ -77,7 +77,6 @@ impl WaitTimes {
 /// only multiply what loom has to explore.
 #[derive(Debug, Default)]
 pub(crate) struct WaitCounters {
-    waits: Count,
     refused: Count,
     total_nanos: Count,
     max_nanos: Count,

@@ -68,7 +68,9 @@ impl Tree {
             self.elastic.store(book.elastic.len(), Ordering::Relaxed);
             (result, book.take_aftermath())
         };
-        aftermath.run(self);
+        if let Some(aftermath) = aftermath {
+            aftermath.run(self);
+        }
         result
     }
 

@@ -157,8 +157,8 @@ const PLEAD_INTERVAL: Duration = Duration::from_millis(10);
 /// A queued request. Dropped before it has ended it leaves no trace: it leaves the queue, or what was
 /// granted in the last moment goes back.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    pool: Handle,
+pub(crate) struct Pending<'a> {
+    pool: &'a Handle,
     ticket: Ticket,
     waiter: Arc<Waiter>,
     /// It did not find its turn at once, and so counts as a wait.
@@ -166,8 +166,8 @@ pub(crate) struct Pending {
     done: bool,
 }
 
-impl Pending {
-    pub(crate) fn new(pool: Handle, ticket: Ticket, waiter: Arc<Waiter>) -> Pending {
+impl<'a> Pending<'a> {
+    pub(crate) fn new(pool: &'a Handle, ticket: Ticket, waiter: Arc<Waiter>) -> Pending<'a> {
         let waited = !waiter.is_trial() && waiter.standing() == Standing::Waiting;
         Pending { pool, ticket, waiter, waited, done: false }
     }
@@ -216,7 +216,7 @@ impl Pending {
     /// Asks elastic holders to give back what this request lacks; whether there is anybody to ask.
     pub(crate) fn plead(&self) -> bool {
         let waits = || self.waiter.standing() == Standing::Waiting;
-        waits() && plead(&self.pool, self.waiter.bytes, true, waits)
+        waits() && plead(self.pool, self.waiter.bytes, true, waits)
     }
 
     #[cfg(feature = "async")]
@@ -251,7 +251,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if !self.done && !self.cancel() {
             drop(self.take_end());
