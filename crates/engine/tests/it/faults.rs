@@ -213,7 +213,7 @@ fn a_recovery_that_meets_a_fault_at_any_operation_reports_it_and_loses_nothing()
             match session.open() {
                 Ok(()) => session.check().expect("reads need no writes"),
                 Err(error) => {
-                    assert!(chain(&error).contains(INJECTED), "{what}: {}", chain(&error))
+                    assert!(chain(&error).contains(INJECTED), "{what}: {}", chain(&error));
                 }
             }
             let is_hit = session.fs.faults_hit() > 0;
