@@ -12,7 +12,7 @@ pub struct PaceInputs {
     /// Those of `held_bytes` that running flushes have written already. They are still held, for
     /// credits come back when a flush ends, but that work is done.
     pub flushing_written_bytes: u64,
-    /// Bytes flushed per second in which a flush was running, smoothed ([`DrainEstimate`]).
+    /// Bytes flushed per second in which a flush was running, smoothed ([`DrainEstimate`](crate::pacer::DrainEstimate)).
     pub flush_bytes_per_second: f64,
     /// When the next credits come back, reckoned from now; `None` if no flush is running.
     pub next_return: Option<Duration>,
