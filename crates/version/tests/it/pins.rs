@@ -180,7 +180,9 @@ fn threads_apply_read_and_remove_at_once() {
             std::thread::spawn(move || {
                 let mut held = std::collections::VecDeque::new();
                 let mut looks = 0u64;
-                while !is_done.load(Ordering::Relaxed) {
+                loop {
+                    // Asked before the look: even a reader that gets going last looks once.
+                    let is_last = is_done.load(Ordering::Relaxed);
                     held.push_back(set.current());
                     if held.len() > 5 {
                         held.pop_front();
@@ -192,8 +194,10 @@ fn threads_apply_read_and_remove_at_once() {
                         }
                     }
                     remove_reclaimable(&fs, &set);
+                    if is_last {
+                        return looks;
+                    }
                 }
-                looks
             })
         })
         .collect();
