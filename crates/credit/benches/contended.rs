@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use credit::Pool;
+use credit::{ChildOptions, Pool};
 use crossbeam_utils::Backoff;
 use crossbeam_utils::sync::{Parker, Unparker, WaitGroup};
 
@@ -180,59 +180,83 @@ fn measure(
     cycles.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-const NAMES: [&str; 6] = [
-    "credit",
-    "tokio (fair)",
-    "Mutex+Condvar (barging)",
-    "crossbeam Backoff+Parker (barging)",
-    "bare counter, spinning",
-    "credit, overtaking",
-];
+type Named = (&'static str, Box<dyn Candidate>);
 
-fn candidates(units: u64) -> [Box<dyn Candidate>; 6] {
-    [
-        Box::new(Credit(Pool::new(Some(units)))),
-        Box::new(Tokio(tokio::sync::Semaphore::new(units as usize))),
-        Box::new(Monitor { free: Mutex::new(units), returned: Condvar::new() }),
-        Box::new(Backing {
-            free: AtomicU64::new(units),
-            sleepers: AtomicU64::new(0),
-            parked: Mutex::new(Vec::new()),
-        }),
-        Box::new(Counter(AtomicU64::new(units))),
-        Box::new(Credit(Pool::with_overtaking(Some(units)))),
+/// The pool first, and what it is compared with, all of `units`.
+fn peers(units: u64) -> Vec<Named> {
+    let backing = Backing {
+        free: AtomicU64::new(units),
+        sleepers: AtomicU64::new(0),
+        parked: Mutex::new(Vec::new()),
+    };
+    let monitor = Monitor { free: Mutex::new(units), returned: Condvar::new() };
+    vec![
+        ("credit", Box::new(Credit(Pool::new(Some(units))))),
+        ("tokio (fair)", Box::new(Tokio(tokio::sync::Semaphore::new(units as usize)))),
+        ("Mutex+Condvar (barging)", Box::new(monitor)),
+        ("crossbeam Backoff+Parker (barging)", Box::new(backing)),
+        ("bare counter, spinning", Box::new(Counter(AtomicU64::new(units)))),
+        ("credit, overtaking", Box::new(Credit(Pool::with_overtaking(Some(units))))),
     ]
+}
+
+/// A flat pool first, and what is added to it.
+fn additions(units: u64) -> Vec<Named> {
+    let watched = Pool::new(Some(units));
+    watched.on_pressure(&[0.5], |_| {});
+    let listed = Pool::new(Some(units));
+    listed.set_ledger(true);
+    let child = |parent: &Pool| parent.child("child", &ChildOptions::default()).expect("no floor");
+    let parent = Pool::new(Some(units));
+    vec![
+        ("flat", Box::new(Credit(Pool::new(Some(units))))),
+        ("watched", Box::new(Credit(watched))),
+        ("child", Box::new(Credit(child(&parent)))),
+        ("grandchild", Box::new(Credit(child(&child(&parent))))),
+        ("with ledger", Box::new(Credit(listed))),
+    ]
+}
+
+/// How long and how often is measured.
+struct Effort {
+    rounds: usize,
+    time: Duration,
 }
 
 fn table(
     title: &str,
     thread_counts: &[usize],
-    units: u64,
-    rounds: usize,
-    time: Duration,
+    make: impl Fn() -> Vec<Named>,
+    effort: &Effort,
     work: &(dyn Fn() + Sync),
 ) {
-    println!("\n{title}: million cycles per second, and credit's speed as a multiple of it\n");
-    println!("| threads | {} |", NAMES.join(" | "));
-    println!("|---|{}", "---|".repeat(NAMES.len()));
+    let names: Vec<&str> = make().iter().map(|(name, _)| *name).collect();
+    println!(
+        "\n{title}: million cycles per second, and the first one's speed as a multiple of it\n"
+    );
+    println!("| threads | {} |", names.join(" | "));
+    println!("|---|{}", "---|".repeat(names.len()));
     for &threads in thread_counts {
-        let candidates = candidates(units);
-        let mut speeds = vec![Vec::new(); NAMES.len()];
-        let mut ratios = vec![Vec::new(); NAMES.len()];
-        for round in 0..rounds {
-            let mut now = [0.0; NAMES.len()];
-            for turn in 0..NAMES.len() {
-                let which = (turn + round) % NAMES.len();
-                now[which] = measure(&*candidates[which], threads, time, work);
+        let candidates = make();
+        let mut speeds = vec![Vec::new(); names.len()];
+        let mut ratios = vec![Vec::new(); names.len()];
+        for round in 0..effort.rounds {
+            let mut now = vec![0.0; names.len()];
+            for turn in 0..names.len() {
+                let which = (turn + round) % names.len();
+                now[which] = measure(&*candidates[which].1, threads, effort.time, work);
             }
-            for which in 0..NAMES.len() {
+            for which in 0..names.len() {
                 speeds[which].push(now[which]);
                 ratios[which].push(now[0] / now[which]);
             }
         }
-        let cells: Vec<String> = (0..NAMES.len())
-            .map(|which| {
-                let (speed, ratio) = (median(&mut speeds[which]) / 1e6, median(&mut ratios[which]));
+        let cells: Vec<String> = speeds
+            .iter_mut()
+            .zip(&mut ratios)
+            .enumerate()
+            .map(|(which, (speeds, ratios))| {
+                let (speed, ratio) = (median(speeds) / 1e6, median(ratios));
                 if which == 0 {
                     format!("{speed:.3}")
                 } else {
@@ -251,12 +275,15 @@ fn median(values: &mut [f64]) -> f64 {
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let rounds = numbers.first().copied().unwrap_or(7) as usize;
-    let time = Duration::from_millis(numbers.get(1).copied().unwrap_or(40));
+    let effort = Effort {
+        rounds: numbers.first().copied().unwrap_or(7) as usize,
+        time: Duration::from_millis(numbers.get(1).copied().unwrap_or(40)),
+    };
     let threads = [1, 2, 4, 8, 16];
-    table("Not exhausted", &threads, 1 << 20, rounds, time, &|| {});
-    // One unit for all: whoever works holds it, and gives way once while it does.
-    table("Exhausted, one unit", &threads[1..], 1, rounds, time, &|| {
+    table("What is added", &threads[..2], || additions(1 << 20), &effort, &|| {});
+    table("Not exhausted", &threads, || peers(1 << 20), &effort, &|| {});
+    // One unit for all: who works holds it, for a microsecond or two.
+    table("Exhausted, one unit", &threads[1..], || peers(1), &effort, &|| {
         for _ in 0..50 {
             std::hint::spin_loop();
         }

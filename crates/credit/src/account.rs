@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::stats::WaitCounters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Count, Ordering};
 use crate::tree::{NodeId, Tree};
 use crate::word::{self, SLOW};
 
@@ -35,6 +35,8 @@ pub(crate) struct Account {
     waiting: AtomicUsize,
     /// Bytes held without a permit.
     raw: AtomicU64,
+    /// How many more spins may fail before waiters spin no longer.
+    pub(crate) spin_luck: Count,
     /// Waits of this pool's own requests.
     pub(crate) waits: WaitCounters,
     /// Handles: pools, and children that draw from this one.
@@ -57,6 +59,7 @@ impl Account {
             reopenings: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             raw: AtomicU64::new(0),
+            spin_luck: Count::new(0),
             waits: WaitCounters::default(),
             handles: AtomicUsize::new(1),
             audit: Audit::new(),

@@ -7,6 +7,7 @@
 //! - Exactly those who are granted or ended are woken, one by one, after the lock is let go.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::error::{AcquireError, Cause};
@@ -154,6 +155,9 @@ pub(crate) enum Patience {
 /// How often a waiter asks elastic holders again: what was pinned may have become free meanwhile.
 const PLEAD_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Failed spins in a row after which a pool gives it up.
+const SPIN_LUCK: u64 = 8;
+
 /// A queued request. Dropped before it has ended it leaves no trace: it leaves the queue, or what was
 /// granted in the last moment goes back.
 #[derive(Debug)]
@@ -181,10 +185,7 @@ impl<'a> Pending<'a> {
         let mut at_most = None;
         if !self.waiter.is_trial() {
             at_most = self.plead().then_some(PLEAD_INTERVAL);
-            // Worth its while only for who is next: the others' turn is many switches away.
-            if self.pool.waiting() == 1 {
-                sync::spin_until(|| self.waiter.standing() != Standing::Waiting);
-            }
+            self.spin();
         }
         loop {
             if let Some(end) = self.take_end() {
@@ -200,6 +201,20 @@ impl<'a> Pending<'a> {
             self.waiter.park(deadline, at_most);
             at_most = self.plead().then_some(PLEAD_INTERVAL);
         }
+    }
+
+    /// Looks a few times before it parks, where that has been of use lately.
+    ///
+    /// It can be only to who is next in line while the holder is running on another core. So it is tried
+    /// by who waits alone, and after a number of failures by one in sixteen only.
+    fn spin(&self) {
+        let luck = self.pool.spin_luck.load(Relaxed);
+        if self.pool.waiting() != 1 || (luck == 0 && !self.ticket.is_multiple_of(16)) {
+            return;
+        }
+        let won = sync::spin_until(|| self.waiter.standing() != Standing::Waiting);
+        // A lost update is a lost hint and no more.
+        self.pool.spin_luck.store(if won { SPIN_LUCK } else { luck.saturating_sub(1) }, Relaxed);
     }
 
     /// How the request ended, if it has; to be asked once.
