@@ -4,6 +4,7 @@ mod attack;
 mod backpressure;
 mod basics;
 mod crash;
+mod failing;
 mod families;
 mod faults;
 mod kill;
