@@ -14,7 +14,7 @@ use crate::ledger::Site;
 use crate::node::{End, Node, Terms};
 use crate::queue::{Queued, Ticket};
 use crate::tree::{Aftermath, NodeId, ROOT, Tree};
-use crate::wait::Waiter;
+use crate::wait::{Standing, Waiter};
 use crate::word::MAX_BYTES;
 
 /// The nodes of one tree and what is to be done once its lock is let go.
@@ -243,7 +243,19 @@ impl Book {
             _ => {}
         }
         let Some(waiter) = waiter(self) else { return Asked::Refused(AcquireError::TimedOut) };
-        Asked::Waits(self.enqueue(id, waiter))
+        let ticket = self.enqueue(id, Arc::clone(&waiter));
+        if !waiter.is_trial() {
+            return Asked::Waits(ticket);
+        }
+        // Settled before the lock is let go: nobody sees a trial wait, and it keeps nobody from its turn.
+        self.serve();
+        match waiter.standing() {
+            Standing::Granted(entry) => Asked::Granted(entry),
+            Standing::Waiting | Standing::Ended => {
+                self.dequeue(id, ticket);
+                Asked::Refused(AcquireError::TimedOut)
+            }
+        }
     }
 
     /// Where on the way to the root a request for `bytes` of `id` does not fit, seen from `id`.
@@ -332,7 +344,10 @@ impl Book {
             {
                 node.busy.push(child);
             }
-            node.account.add_waiting(true);
+            node.waiting += 1;
+            if !trial {
+                node.account.add_waiting(true);
+            }
             at = node.parent;
             below = Some(here);
             if !trial {
@@ -353,8 +368,11 @@ impl Book {
             if let Some(child) = idle {
                 node.busy.retain(|&other| other != child);
             }
-            node.account.add_waiting(false);
-            idle = (node.account.waiting() == 0).then_some(here);
+            node.waiting -= 1;
+            if !queued.waiter.is_trial() {
+                node.account.add_waiting(false);
+            }
+            idle = (node.waiting == 0).then_some(here);
             at = node.parent;
             if !queued.waiter.is_trial() {
                 self.watch(here);

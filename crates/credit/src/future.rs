@@ -77,7 +77,9 @@ impl<'a> Request<'a> {
             return Ok(Asking::Granted(permit));
         }
         // Elastic holders are asked before anybody waits.
-        if let Ok(permit) = self.run_trial_and_plead() {
+        if self.has_elastic_neighbours()
+            && let Ok(permit) = self.run_trial_and_plead()
+        {
             return Ok(Asking::Granted(permit));
         }
         self.ask(|_| Some(Waiter::task(self.bytes, &self.site)))

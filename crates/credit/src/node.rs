@@ -33,6 +33,8 @@ pub(crate) struct Node {
     /// child holds more than its floor.
     pub(crate) extra: i64,
     pub(crate) queue: Queue,
+    /// Requests queued here and below, trials included.
+    pub(crate) waiting: usize,
     /// Whether a request may pass a larger one that waits before it.
     pub(crate) overtaking: bool,
     pub(crate) end: Option<End>,
@@ -93,6 +95,7 @@ impl Node {
             floors: 0,
             extra: 0,
             queue: Queue::default(),
+            waiting: 0,
             overtaking: terms.overtaking,
             end: None,
             detached: false,

@@ -146,7 +146,7 @@ impl Pool {
     pub fn try_acquire(&self, bytes: u64) -> Result<Permit, TryAcquireError> {
         match self.grant_fast(bytes) {
             Some(permit) => Ok(permit),
-            None => self.request(bytes).run_slow(&Patience::None).map_err(TryAcquireError::from),
+            None => Ok(self.request(bytes).run_trial_and_plead()?),
         }
     }
 

@@ -42,7 +42,10 @@ impl<'a> Request<'a> {
     /// As there.
     #[inline]
     pub fn try_acquire(self) -> Result<Permit, TryAcquireError> {
-        self.run(|| Patience::None).map_err(TryAcquireError::from)
+        match self.grant_fast() {
+            Some(permit) => Ok(permit),
+            None => Ok(self.run_trial_and_plead()?),
+        }
     }
 
     /// As [`Pool::acquire_timeout`].
@@ -101,12 +104,11 @@ impl<'a> Request<'a> {
 
     #[cold]
     pub(crate) fn run_slow(self, patience: &Patience) -> Result<Permit, AcquireError> {
-        let may_wait = !matches!(patience, Patience::None);
         // Elastic holders are asked before anybody waits.
-        if !may_wait || self.pool.handle.tree.has_elastic() {
-            let tried = self.run_trial_and_plead();
-            if !(may_wait && matches!(tried, Err(AcquireError::TimedOut))) {
-                return tried;
+        if self.has_elastic_neighbours() {
+            match self.run_trial_and_plead() {
+                Err(AcquireError::TimedOut) => {}
+                end => return end,
             }
         }
         let waiter = || Waiter::thread(self.bytes, &self.site);
@@ -118,7 +120,12 @@ impl<'a> Request<'a> {
         }
     }
 
+    pub(crate) fn has_elastic_neighbours(&self) -> bool {
+        self.pool.handle.tree.has_elastic()
+    }
+
     /// Asks without waiting, and once more if elastic holders could be asked to give back.
+    #[cold]
     pub(crate) fn run_trial_and_plead(&self) -> Result<Permit, AcquireError> {
         match self.run_trial() {
             Err(AcquireError::TimedOut)
@@ -136,7 +143,8 @@ impl<'a> Request<'a> {
         let trial = || Waiter::trial(self.bytes, &self.site);
         match self.ask(|book| (book.waiting > 0 && !book.is_flat()).then(trial))? {
             Asking::Granted(permit) => Ok(permit),
-            Asking::Pending(pending) => pending.wait(&Patience::None).map(Permit::new),
+            // Trials are settled at once; were it otherwise, dropping this would leave no trace.
+            Asking::Pending(_) => Err(AcquireError::TimedOut),
         }
     }
 

@@ -147,7 +147,6 @@ impl Waiter {
 /// How long a request may wait.
 #[derive(Debug)]
 pub(crate) enum Patience {
-    None,
     Until(Deadline),
     Forever,
 }
@@ -172,7 +171,7 @@ pub(crate) struct Pending<'a> {
 
 impl<'a> Pending<'a> {
     pub(crate) fn new(pool: &'a Handle, ticket: Ticket, waiter: Arc<Waiter>) -> Pending<'a> {
-        let waited = !waiter.is_trial() && waiter.standing() == Standing::Waiting;
+        let waited = waiter.standing() == Standing::Waiting;
         Pending { pool, ticket, waiter, waited, done: false }
     }
 
@@ -180,18 +179,15 @@ impl<'a> Pending<'a> {
     pub(crate) fn wait(mut self, patience: &Patience) -> Result<Stake, AcquireError> {
         let deadline = match patience {
             Patience::Until(deadline) => Some(deadline),
-            Patience::None | Patience::Forever => None,
+            Patience::Forever => None,
         };
-        let mut at_most = None;
-        if !self.waiter.is_trial() {
-            at_most = self.plead().then_some(PLEAD_INTERVAL);
-            self.spin();
-        }
+        let mut at_most = self.plead().then_some(PLEAD_INTERVAL);
+        self.spin();
         loop {
             if let Some(end) = self.take_end() {
                 return end;
             }
-            if matches!(patience, Patience::None) || deadline.is_some_and(Deadline::passed) {
+            if deadline.is_some_and(Deadline::passed) {
                 if self.cancel() {
                     return Err(AcquireError::TimedOut);
                 }

@@ -311,3 +311,36 @@ fn ceilings_can_be_moved_in_use() {
     assert_eq!(parent.children()[0].ceiling_bytes, Some(1));
     parent.check_conservation();
 }
+
+#[test]
+fn trying_is_not_waiting() {
+    // Somebody waits, so that each try has to find out whether its turn is now.
+    let parent = Pool::new(Some(10));
+    let full = child(&parent, "full", 0, Some(1), 1);
+    let other = child(&parent, "other", 0, None, 1);
+    let cache = Arc::new(Cache::default());
+    let _cache = cache.pool(&parent, 0);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let held = full.acquire(1).expect("free");
+    let waits = ask(&full, 1);
+    let tell = Arc::clone(&told);
+    other.on_pressure(&[2.0], move |pressure| tell.lock().expect("no panic").push(pressure.level));
+    let _rest = other.acquire(9).expect("free");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let tries = scope.spawn(|| {
+            let refused = (0..2000).filter(|_| other.try_acquire(1).is_err()).count();
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            refused
+        });
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            assert_eq!((parent.waiters(), other.waiters()), (1, 0), "a try was counted as waiting");
+        }
+        assert_eq!(tries.join().expect("no panic"), 2000);
+    });
+    assert_eq!(other.stats().waits, 0);
+    assert!(told.lock().expect("no panic").is_empty(), "a try was told as waiting");
+    drop(held);
+    drop(waits.end().expect("below its ceiling"));
+    parent.check_conservation();
+}

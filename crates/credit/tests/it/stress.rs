@@ -184,8 +184,11 @@ fn stress_a_release_happens_before_the_next_grant() {
                 let mut times = 0;
                 for round in 0..2000 {
                     // By the fast path and by waiting.
-                    let permit =
-                        if round % 8 == 0 { pool.acquire(1).ok() } else { pool.try_acquire(1).ok() };
+                    let permit = if round % 8 == 0 {
+                        pool.acquire(1).ok()
+                    } else {
+                        pool.try_acquire(1).ok()
+                    };
                     if permit.is_some() {
                         // SAFETY: the permit is the only one; see `Guarded`.
                         unsafe { *guarded.0.get() += 1 };
