@@ -19,19 +19,26 @@ use crossbeam_utils::sync::{Parker, Unparker, WaitGroup};
 
 /// Something that counts bytes which may be held.
 trait Candidate: Sync {
-    fn cycle(&self, work: &dyn Fn());
+    /// Takes one unit, works, gives it back.
+    fn cycle(&self, work: impl Fn());
+}
+
+/// What the holder of a unit does: so many spins.
+fn spin(spins: u32) {
+    for _ in 0..spins {
+        std::hint::spin_loop();
+    }
 }
 
 struct Credit(Pool);
 
 impl Candidate for Credit {
-    fn cycle(&self, work: &dyn Fn()) {
-        let _permit = self.0.acquire(1);
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
+        let _permit = self.0.acquire(1).expect("the pool is open");
         work();
     }
 }
-
-struct Tokio(tokio::sync::Semaphore);
 
 /// Wakes a thread that polls a future.
 struct Unpark(Thread);
@@ -46,21 +53,43 @@ thread_local! {
     static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
 }
 
-impl Candidate for Tokio {
-    fn cycle(&self, work: &dyn Fn()) {
-        if let Ok(_permit) = self.0.try_acquire() {
-            work();
-            return;
-        }
-        let mut acquire = pin!(self.0.acquire());
-        let _permit = WAKER.with(|waker| {
-            loop {
-                match acquire.as_mut().poll(&mut Context::from_waker(waker)) {
-                    Poll::Ready(permit) => return permit,
-                    Poll::Pending => std::thread::park(),
-                }
+/// Polls `acquire` until it is done, parking in between.
+fn block_on<T>(acquire: impl Future<Output = T>) -> T {
+    let mut acquire = pin!(acquire);
+    WAKER.with(|waker| {
+        loop {
+            match acquire.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Ready(permit) => return permit,
+                Poll::Pending => std::thread::park(),
             }
-        });
+        }
+    })
+}
+
+/// With a permit that can be stored and moved, as the pool's.
+struct TokioOwned(Arc<tokio::sync::Semaphore>);
+
+impl Candidate for TokioOwned {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
+        let _permit = match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => block_on(Arc::clone(&self.0).acquire_owned()).expect("it is open"),
+        };
+        work();
+    }
+}
+
+/// With a permit that borrows the semaphore.
+struct Tokio(tokio::sync::Semaphore);
+
+impl Candidate for Tokio {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
+        let _permit = match self.0.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => block_on(self.0.acquire()).expect("it is open"),
+        };
         work();
     }
 }
@@ -72,7 +101,8 @@ struct Monitor {
 }
 
 impl Candidate for Monitor {
-    fn cycle(&self, work: &dyn Fn()) {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
         let free = self.free.lock().expect("no panic");
         let mut free = self.returned.wait_while(free, |free| *free == 0).expect("no panic");
         *free -= 1;
@@ -108,8 +138,17 @@ impl Backing {
     }
 }
 
-impl Candidate for Backing {
-    fn cycle(&self, work: &dyn Fn()) {
+impl Backing {
+    fn new(units: u64) -> Backing {
+        Backing {
+            free: AtomicU64::new(units),
+            sleepers: AtomicU64::new(0),
+            parked: Mutex::new(Vec::new()),
+        }
+    }
+
+    #[inline]
+    fn acquire(&self) {
         let backoff = Backoff::new();
         while !self.take() {
             if backoff.is_completed() {
@@ -118,7 +157,10 @@ impl Candidate for Backing {
                 backoff.snooze();
             }
         }
-        work();
+    }
+
+    #[inline]
+    fn release(&self) {
         self.free.fetch_add(1, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             let next = self.parked.lock().expect("no panic").pop();
@@ -129,11 +171,43 @@ impl Candidate for Backing {
     }
 }
 
+/// It without a permit: whoever forgets to release, or panics before, has leaked a unit.
+impl Candidate for Backing {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
+        self.acquire();
+        work();
+        self.release();
+    }
+}
+
+/// It with a permit that can be stored and moved, as the pool's.
+struct BackingOwned(Arc<Backing>);
+
+struct BackingPermit(Arc<Backing>);
+
+impl Drop for BackingPermit {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl Candidate for BackingOwned {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
+        self.0.acquire();
+        let _permit = BackingPermit(Arc::clone(&self.0));
+        work();
+    }
+}
+
 /// No pool at all: the bare counter that any of them needs. It cannot sleep, nor tell who waits.
 struct Counter(AtomicU64);
 
 impl Candidate for Counter {
-    fn cycle(&self, work: &dyn Fn()) {
+    #[inline]
+    fn cycle(&self, work: impl Fn()) {
         let take = |free: u64| free.checked_sub(1);
         while self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_err() {
             std::thread::yield_now();
@@ -143,12 +217,27 @@ impl Candidate for Counter {
     }
 }
 
-/// Cycles per second of `candidate` on `threads` threads.
-fn measure(
-    candidate: &dyn Candidate,
+/// A candidate whose every cycle is compiled into the loop that is measured, as it would be where it is used.
+trait Measured {
+    /// Cycles per second on `threads` threads.
+    fn measure(&self, threads: usize, time: Duration, spins: u32) -> f64;
+}
+
+impl<C: Candidate> Measured for C {
+    fn measure(&self, threads: usize, time: Duration, spins: u32) -> f64 {
+        if spins == 0 {
+            measure(self, threads, time, || {})
+        } else {
+            measure(self, threads, time, move || spin(spins))
+        }
+    }
+}
+
+fn measure<C: Candidate>(
+    candidate: &C,
     threads: usize,
     time: Duration,
-    work: &(dyn Fn() + Sync),
+    work: impl Fn() + Copy + Send,
 ) -> f64 {
     let stop = AtomicBool::new(false);
     let start = Barrier::new(threads + 1);
@@ -163,7 +252,7 @@ fn measure(
                 let mut own = 0;
                 while !stop.load(Ordering::Relaxed) {
                     for _ in 0..16 {
-                        candidate.cycle(&|| work());
+                        candidate.cycle(work);
                     }
                     own += 16;
                 }
@@ -180,22 +269,23 @@ fn measure(
     cycles.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-type Named = (&'static str, Box<dyn Candidate>);
+type Named = (&'static str, Box<dyn Measured>);
 
 /// The pool first, and what it is compared with, all of `units`.
 fn peers(units: u64) -> Vec<Named> {
-    let backing = Backing {
-        free: AtomicU64::new(units),
-        sleepers: AtomicU64::new(0),
-        parked: Mutex::new(Vec::new()),
-    };
     let monitor = Monitor { free: Mutex::new(units), returned: Condvar::new() };
+    let semaphore = || tokio::sync::Semaphore::new(units as usize);
     vec![
         ("credit", Box::new(Credit(Pool::new(Some(units))))),
-        ("tokio (fair)", Box::new(Tokio(tokio::sync::Semaphore::new(units as usize)))),
-        ("Mutex+Condvar (barging)", Box::new(monitor)),
-        ("crossbeam Backoff+Parker (barging)", Box::new(backing)),
-        ("bare counter, spinning", Box::new(Counter(AtomicU64::new(units)))),
+        ("tokio, owned permit (fair)", Box::new(TokioOwned(Arc::new(semaphore())))),
+        ("tokio, borrowed permit (fair)", Box::new(Tokio(semaphore()))),
+        ("Mutex+Condvar, no permit (barging)", Box::new(monitor)),
+        (
+            "crossbeam Backoff+Parker, owned permit (barging)",
+            Box::new(BackingOwned(Arc::new(Backing::new(units)))),
+        ),
+        ("crossbeam Backoff+Parker, no permit (barging)", Box::new(Backing::new(units))),
+        ("bare counter, no permit, never sleeps", Box::new(Counter(AtomicU64::new(units)))),
         ("credit, overtaking", Box::new(Credit(Pool::with_overtaking(Some(units))))),
     ]
 }
@@ -228,7 +318,7 @@ fn table(
     thread_counts: &[usize],
     make: impl Fn() -> Vec<Named>,
     effort: &Effort,
-    work: &(dyn Fn() + Sync),
+    spins: u32,
 ) {
     let names: Vec<&str> = make().iter().map(|(name, _)| *name).collect();
     println!(
@@ -244,7 +334,7 @@ fn table(
             let mut now = vec![0.0; names.len()];
             for turn in 0..names.len() {
                 let which = (turn + round) % names.len();
-                now[which] = measure(&*candidates[which].1, threads, effort.time, work);
+                now[which] = candidates[which].1.measure(threads, effort.time, spins);
             }
             for which in 0..names.len() {
                 speeds[which].push(now[which]);
@@ -280,12 +370,8 @@ fn main() {
         time: Duration::from_millis(numbers.get(1).copied().unwrap_or(40)),
     };
     let threads = [1, 2, 4, 8, 16];
-    table("What is added", &threads[..2], || additions(1 << 20), &effort, &|| {});
-    table("Not exhausted", &threads, || peers(1 << 20), &effort, &|| {});
+    table("What is added", &threads[..2], || additions(1 << 20), &effort, 0);
+    table("Not exhausted", &threads, || peers(1 << 20), &effort, 0);
     // One unit for all: who works holds it, for a microsecond or two.
-    table("Exhausted, one unit", &threads[1..], || peers(1), &effort, &|| {
-        for _ in 0..50 {
-            std::hint::spin_loop();
-        }
-    });
+    table("Exhausted, one unit", &threads[1..], || peers(1), &effort, 50);
 }

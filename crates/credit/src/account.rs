@@ -4,6 +4,8 @@
 //! - `fast_limit` and `fast_floor` are written under the tree's lock while `SLOW` is set, and read after
 //!   a load (Acquire) of a word in which it is clear; the store that cleared it was a Release. A
 //!   compare-and-swap that succeeds therefore used limits that were in force at that moment (see `word`).
+//! - Who loses the race for the word stands back for a moment, twice as long each time up to a limit: the line stays with
+//!   the core that has it for more than one change, which is what keeps many threads as fast as one.
 //! - Releases are Release and grants are Acquire: what the last holder did with its bytes happens before
 //!   what the next holder does with them.
 
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::stats::WaitCounters;
-use crate::sync::{AtomicU64, AtomicUsize, Count, Ordering};
+use crate::sync::{self, AtomicU64, AtomicUsize, Count, Ordering};
 use crate::tree::{NodeId, Tree};
 use crate::word::{self, SLOW};
 
@@ -71,21 +73,20 @@ impl Account {
     /// Grants `bytes` if that needs no lock; one atomic read-modify-write when it succeeds.
     #[inline]
     pub(crate) fn grant_fast(&self, bytes: u64) -> bool {
-        let mut word = self.word.load(Ordering::Acquire);
+        let mut losses = 0;
         loop {
+            let word = self.word.load(Ordering::Acquire);
             let held = word::held(word);
             let limit = self.fast_limit.load(Ordering::Relaxed);
             if word & SLOW != 0 || limit.checked_sub(held).is_none_or(|room| room < bytes) {
                 return false;
             }
             let (next, wrapped) = word::granted(word, bytes);
-            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    self.after_grant(held + bytes, wrapped);
-                    return true;
-                }
-                Err(now) => word = now,
+            if self.exchange(word, next) {
+                self.after_grant(held + bytes, wrapped);
+                return true;
             }
+            losses = sync::stand_back(losses);
         }
     }
 
@@ -94,30 +95,36 @@ impl Account {
     /// After a success the account may be gone: the bytes were what kept it (see `handle`).
     #[inline]
     pub(crate) fn release_fast(&self, bytes: u64) -> bool {
-        let mut word = self.word.load(Ordering::Acquire);
+        let mut losses = 0;
         loop {
+            let word = self.word.load(Ordering::Acquire);
             let floor = self.fast_floor.load(Ordering::Relaxed);
             let left = word::held(word).checked_sub(bytes);
             if word & SLOW != 0 || left.is_none_or(|left| left < floor) {
                 return false;
             }
-            match self.word.compare_exchange_weak(
-                word,
-                word - bytes,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return true,
-                Err(now) => word = now,
+            if self.exchange(word, word - bytes) {
+                return true;
             }
+            losses = sync::stand_back(losses);
         }
     }
 
     #[inline]
+    fn exchange(&self, word: u64, next: u64) -> bool {
+        self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
     fn after_grant(&self, held: u64, wrapped: bool) {
-        if held > self.peak.load(Ordering::Relaxed) {
-            self.peak.fetch_max(held, Ordering::Relaxed);
+        if wrapped || held > self.peak.load(Ordering::Relaxed) {
+            self.after_rare_grant(held, wrapped);
         }
+    }
+
+    #[cold]
+    fn after_rare_grant(&self, held: u64, wrapped: bool) {
+        self.peak.fetch_max(held, Ordering::Relaxed);
         if wrapped {
             self.wraps.fetch_add(1, Ordering::Relaxed);
         }

@@ -20,6 +20,14 @@ impl Permit {
         Permit { stake }
     }
 
+    /// Takes the permit apart without returning its bytes: its entry in the ledger, or 0.
+    pub(crate) fn into_entry(self) -> u64 {
+        let Permit { stake } = self;
+        let entry = stake.entry();
+        stake.forget();
+        entry
+    }
+
     /// The bytes this permit holds.
     #[must_use]
     #[inline]

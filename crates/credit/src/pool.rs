@@ -133,8 +133,20 @@ impl Pool {
     pub fn acquire(&self, bytes: u64) -> Result<Permit, AcquireError> {
         match self.grant_fast(bytes) {
             Some(permit) => Ok(permit),
-            None => self.request(bytes).run_slow(&Patience::Forever),
+            None => {
+                let entry = self.acquire_slow(bytes)?;
+                Ok(Permit::new(self.handle.stake(bytes, entry)))
+            }
         }
+    }
+
+    /// Waits; the answer is what the caller makes the permit of, so that none has to pass through memory when there is
+    /// no need to wait.
+    #[track_caller]
+    #[cold]
+    #[inline(never)]
+    fn acquire_slow(&self, bytes: u64) -> Result<u64, AcquireError> {
+        self.request(bytes).run_slow(&Patience::Forever).map(Permit::into_entry)
     }
 
     /// Takes `bytes` if they are free and nobody waits for them.

@@ -70,8 +70,29 @@ mod real {
         }
     }
 
-    /// How often a waiter looks at its state before it parks.
-    pub(crate) const SPINS: u32 = 24;
+    /// How often a waiter looks at its state before it parks: for about as long as parking and waking takes, so that the
+    /// two together never cost more than twice the better one.
+    pub(crate) const SPINS: u32 = 600;
+
+    /// After so many lost races in a row the pause grows no longer.
+    pub(crate) const LOSSES_MAX: u32 = 3;
+}
+
+/// Pauses after a lost race for a word, of which there were `losses` before; how many there are now.
+#[cfg(not(any(loom, shuttle)))]
+#[cold]
+#[inline(never)]
+pub(crate) fn stand_back(losses: u32) -> u32 {
+    for _ in 0..1u32 << losses {
+        std::hint::spin_loop();
+    }
+    (losses + 1).min(real::LOSSES_MAX)
+}
+
+/// In a model a pause is nothing.
+#[cfg(any(loom, shuttle))]
+pub(crate) fn stand_back(losses: u32) -> u32 {
+    losses
 }
 
 /// Runs `done` a few times with pauses in between; whether it was ever true.

@@ -95,6 +95,27 @@ fn close_against_release_and_a_waiter() {
     });
 }
 
+/// Bug: `refuse_waiting` ends the waiter before it tells it the cause: one that looks in between finds none, and takes
+/// the open pool for closed.
+#[test]
+fn an_interruption_against_a_release() {
+    // C6
+    model(|| {
+        let pool = Pool::new(Some(1));
+        let held = pool.acquire(1).unwrap();
+        let (asker, interrupter) = (pool.clone(), pool.clone());
+        let asking = thread::spawn(move || asker.acquire(1).map(drop));
+        let cause = std::sync::Arc::new(std::io::Error::other("flushes are failing"));
+        let interrupting = thread::spawn(move || interrupter.interrupt(cause));
+        drop(held);
+        interrupting.join().unwrap();
+        let result = asking.join().unwrap();
+        assert!(matches!(result, Ok(()) | Err(AcquireError::Interrupted { .. })), "{result:?}");
+        settled(&pool, 0);
+        drop(pool.acquire(1).unwrap());
+    });
+}
+
 /// Bug: a waiter whose time is up does not obey a grant that came in the last moment (`cancel` returns
 /// `true` for it): the bytes are lost.
 #[test]
