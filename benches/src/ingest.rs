@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::latency::{self, histogram};
 use crate::progress::Phase;
 use crate::source::{Action, Operations};
 use crate::target::{Target, WriteBatch};
 use crate::{Error, Result};
-
-/// The longest call that the histograms tell apart, in nanoseconds; longer ones count as this.
-const LATENCY_MAX_NANOS: u64 = 600_000_000_000;
 
 /// How operations become calls.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +37,6 @@ pub(crate) struct Ingested {
     pub(crate) time: Duration,
     /// Nanoseconds of every write call.
     pub(crate) latency: Histogram<u64>,
-}
-
-/// An empty histogram for latencies in nanoseconds, to three digits.
-pub(crate) fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3)?)
 }
 
 /// How far one thread is; alone on its cache line, so that telling costs nothing.
@@ -174,8 +167,7 @@ impl<'a> Writer<'a> {
     }
 
     fn record(&mut self, start: Instant) {
-        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.total.latency.saturating_record(nanos.max(1));
+        latency::record(&mut self.total.latency, start.elapsed());
     }
 
     fn explain(&self, error: Error) -> Error {

@@ -5,12 +5,9 @@ mod compare;
 mod heap;
 mod ingest;
 mod job;
-mod memory;
 mod progress;
 mod report;
 mod sampler;
-mod scratch;
-mod size;
 mod source;
 mod target;
 mod verify;
@@ -21,17 +18,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use polder_bench::{Error, Result, describe, latency, memory, random, scratch, size, table, zipf};
 use serde_json::{Map, Value};
 
 /// Every allocation of the process is counted here.
 #[global_allocator]
 static HEAP: heap::CountingAllocator = heap::CountingAllocator::new();
-
-/// An error that ends the run.
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// What most functions return.
-type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
@@ -76,15 +68,4 @@ impl<'a> JsonFile<'a> {
         let written = self.file.write_all(text.as_bytes());
         written.map_err(|error| format!("cannot write {}: {error}", self.path.display()).into())
     }
-}
-
-/// An error and everything that led to it.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }

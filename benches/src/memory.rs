@@ -4,19 +4,19 @@
 
 /// Resident memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resident {
+pub struct Resident {
     /// Everything that is resident.
-    pub(crate) total: u64,
+    pub total: u64,
     /// Of it, anonymous memory: heap, stacks, memtable arenas. A memory limit kills for this.
-    pub(crate) anonymous: u64,
+    pub anonymous: u64,
     /// Of it, mapped files: the log's window, the program itself. The kernel can take it back.
-    pub(crate) file: u64,
+    pub file: u64,
     /// The most that `total` has ever been in this process.
-    pub(crate) peak: u64,
+    pub peak: u64,
 }
 
 /// Reads the memory of this process now. `text` is a buffer to be used again.
-pub(crate) fn resident(text: &mut String) -> Option<Resident> {
+pub fn resident(text: &mut String) -> Option<Resident> {
     read("/proc/self/status", text)?;
     parse_status(text)
 }
@@ -38,7 +38,7 @@ fn parse_status(text: &str) -> Option<Resident> {
 
 /// Bytes that this process has caused to be sent to the storage layer, as the kernel counts them:
 /// whole pages, when they become dirty, and less what was discarded before it was written.
-pub(crate) fn sent_to_storage() -> Option<u64> {
+pub fn sent_to_storage() -> Option<u64> {
     let mut text = String::new();
     read("/proc/self/io", &mut text)?;
     parse_io(&text)

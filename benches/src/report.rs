@@ -1,7 +1,6 @@
 //! The result: as a table for people, and as one flat JSON object for machines.
 
 pub(crate) mod comparison;
-mod table;
 
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::ingest::Ingested;
-use crate::report::table::{Row, row, table};
 use crate::sampler::Peaks;
 use crate::size::mebibytes;
+use crate::table::{Row, row, table};
 use crate::target::Stats;
 use crate::verify::Verified;
 

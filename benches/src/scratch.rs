@@ -9,7 +9,7 @@ use crate::Result;
 
 /// The database's directory.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     path: PathBuf,
     keep: bool,
 }
@@ -20,7 +20,7 @@ impl Scratch {
     ///
     /// # Errors
     /// If `chosen` holds something or is not a directory; if no directory can be made.
-    pub(crate) fn new(chosen: Option<&Path>) -> Result<Self> {
+    pub fn new(chosen: Option<&Path>) -> Result<Self> {
         let (path, keep) = match chosen {
             Some(path) => (path.to_owned(), true),
             None => (fresh(), false),
@@ -28,20 +28,18 @@ impl Scratch {
         let cannot = |error| format!("cannot use {} for the database: {error}", path.display());
         fs::create_dir_all(&path).map_err(cannot)?;
         if fs::read_dir(&path).map_err(cannot)?.next().is_some() {
-            return Err(
-                format!("--path {} is not empty: name an empty directory", path.display()).into()
-            );
+            return Err(format!("{} is not empty: name an empty directory", path.display()).into());
         }
         Ok(Self { path, keep })
     }
 
     /// The directory.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it stays after the run.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.keep
     }
 }

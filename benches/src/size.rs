@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A number of bytes, read from and shown with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Size(pub(crate) u64);
+pub struct Size(pub u64);
 
 const UNITS: &[(&str, u64)] = &[
     ("B", 1),
@@ -59,13 +59,13 @@ impl fmt::Display for Size {
 }
 
 /// A size for a table: rounded, in MiB, with one decimal.
-pub(crate) fn mebibytes(bytes: u64) -> String {
+pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// The write budget of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Budget(pub(crate) Option<u64>);
+pub struct Budget(pub Option<u64>);
 
 impl FromStr for Budget {
     type Err = String;

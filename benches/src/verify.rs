@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::progress::Phase;
+use crate::random::{below, checksum, mix};
 use crate::source::Expected;
-use crate::source::random::{below, checksum, mix};
-use crate::{Result, describe, ingest};
+use crate::{Result, describe, latency};
 
 /// How many keys are read one by one.
 const SAMPLE: usize = 50_000;
@@ -62,7 +62,7 @@ impl Verified {
             scan_time: Duration::ZERO,
             point_reads: 0,
             point_time: Duration::ZERO,
-            point_latency: ingest::histogram()?,
+            point_latency: latency::histogram()?,
         })
     }
 
@@ -140,7 +140,7 @@ fn walk<K: AsRef<[u8]>, V: AsRef<[u8]>>(
                 verified.checksum_expected = checksum(verified.checksum_expected, part);
             }
         }
-        Result::Ok(more)
+        Ok::<_, crate::Error>(more)
     };
     let mut record = take(verified);
     let mut more = advance(verified, &mut key, &mut value)?;
@@ -234,8 +234,7 @@ fn read_sample<G: AsRef<[u8]>>(
     let timed = |key: &[u8], verified: &mut Verified| {
         let start = Instant::now();
         let got = get(key);
-        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        verified.point_latency.saturating_record(nanos.max(1));
+        latency::record(&mut verified.point_latency, start.elapsed());
         verified.point_reads += 1;
         got.unwrap_or_else(|error| {
             verified.problem(|| format!("reading {}: {}", show(key), describe(&*error)));

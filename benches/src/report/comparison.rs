@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::table::{Row, table};
 use crate::size::mebibytes;
+use crate::table::{Row, table};
 
 /// Two results side by side, with the ratio of their figures.
 pub(crate) fn comparison(on: &Map<String, Value>, off: &Map<String, Value>) -> String {

@@ -1,7 +1,7 @@
 //! The arithmetic of the report, its fields, and how it looks.
 
 use super::*;
-use crate::ingest::histogram;
+use crate::latency::histogram;
 
 fn outcome() -> Outcome {
     let mut latency = histogram().expect("histogram");

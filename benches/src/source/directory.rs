@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::random::checksum;
 use super::{Action, Expected, Operations, Source};
 use crate::Result;
+use crate::random::checksum;
 
 /// The regular files below a directory.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::random::checksum;
 use super::{Action, Expected, Operations, Source};
 use crate::Result;
+use crate::random::checksum;
 
 /// Bytes that are dealt to a writer at once.
 const PARCEL_BYTES: usize = 64 << 10;

@@ -6,9 +6,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod lines;
-pub(crate) mod random;
 pub(crate) mod synthetic;
-pub(crate) mod zipf;
 
 use crate::Result;
 

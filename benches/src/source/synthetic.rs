@@ -6,10 +6,10 @@
 //! uses. To know what must be there at the end, the operations are worked out again, and for each
 //! key number the last one is kept: four bytes per key, after the measured part of the run.
 
-use super::random::{below, fill, mix};
-use super::zipf::Zipf;
 use super::{Action, Expected, Operations, Source};
 use crate::Result;
+use crate::random::{below, fill, mix};
+use crate::zipf::Zipf;
 
 /// In which order the keys come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

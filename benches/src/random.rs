@@ -2,7 +2,7 @@
 //! a run can be worked out again without the ones before it.
 
 /// A well-mixed function of `x` (the finaliser of SplitMix64); a bijection.
-pub(crate) fn mix(x: u64) -> u64 {
+pub fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -10,12 +10,12 @@ pub(crate) fn mix(x: u64) -> u64 {
 }
 
 /// Maps a uniform `random` to `0..bound` without a division (Lemire); 0 for a bound of 0.
-pub(crate) fn below(random: u64, bound: u64) -> u64 {
+pub fn below(random: u64, bound: u64) -> u64 {
     ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 
 /// Fills `bytes` with pseudo-random bytes determined by `seed`.
-pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
+pub fn fill(bytes: &mut [u8], seed: u64) {
     let mut state = seed;
     for chunk in bytes.chunks_mut(8) {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -25,7 +25,7 @@ pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
 
 /// A 64-bit checksum of `bytes`, continued from `state`. Lengths count: `ab` + `c` and `a` + `bc`
 /// give different results. Not cryptographic: it finds mistakes, not attacks.
-pub(crate) fn checksum(state: u64, bytes: &[u8]) -> u64 {
+pub fn checksum(state: u64, bytes: &[u8]) -> u64 {
     let mut sum = mix(state ^ bytes.len() as u64);
     for chunk in bytes.chunks(8) {
         let mut word = [0; 8];

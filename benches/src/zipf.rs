@@ -12,7 +12,7 @@ const EXACT_TERMS: u64 = 1 << 20;
 
 /// Draws ranks below `ranks`.
 #[derive(Clone, Debug)]
-pub(crate) struct Zipf {
+pub struct Zipf {
     ranks: u64,
     alpha: f64,
     zeta: f64,
@@ -21,7 +21,7 @@ pub(crate) struct Zipf {
 
 impl Zipf {
     /// A distribution over `0..ranks`; at least one rank.
-    pub(crate) fn new(ranks: u64) -> Self {
+    pub fn new(ranks: u64) -> Self {
         let ranks = ranks.max(1);
         let zeta = zeta(ranks);
         let n = ranks as f64;
@@ -30,7 +30,7 @@ impl Zipf {
     }
 
     /// The rank for a uniform `random`.
-    pub(crate) fn rank(&self, random: u64) -> u64 {
+    pub fn rank(&self, random: u64) -> u64 {
         // 53 bits are what a float holds exactly; the result lies in [0, 1).
         let uniform = (random >> 11) as f64 / (1_u64 << 53) as f64;
         let scaled = uniform * self.zeta;
@@ -61,7 +61,7 @@ fn zeta(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::random::mix;
+    use crate::random::mix;
 
     #[test]
     fn small_distributions_stay_in_range() {

@@ -2,7 +2,7 @@
 
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Row {
+pub enum Row {
     /// A rule across the table.
     Line,
     /// One text for each column.
@@ -10,12 +10,12 @@ pub(super) enum Row {
 }
 
 /// A row of a name and a value.
-pub(super) fn row(name: &str, value: impl Into<String>) -> Row {
+pub fn row(name: &str, value: impl Into<String>) -> Row {
     Row::Cells(vec![name.to_owned(), value.into()])
 }
 
 /// Lays rows out in columns.
-pub(super) fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[Row]) -> String {
     let cells = || {
         rows.iter().filter_map(|row| match row {
             Row::Cells(cells) => Some(cells),
