@@ -1,7 +1,9 @@
 //! How a database is opened and how a write is made: plain values with defaults, checked when they are used.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use credit::limiter::RateLimiter;
 use sstable::Compression;
 
 use crate::error::Error;
@@ -17,7 +19,7 @@ const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 /// let options = Options { write_budget: Some(16 << 20), ..Options::default() };
 /// assert!(options.validate().is_ok());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Make the database if there is none. Default: true.
     pub create_if_missing: bool,
@@ -53,8 +55,12 @@ pub struct Options {
     /// Bytes that wait for compaction at which writes wait; 0: never. Default: 256 GiB.
     pub hard_pending_compaction_bytes: u64,
     /// How fast compaction is taken to be, in bytes per second, before it has been measured: slowed writes go on in
-    /// proportion to it. Default: 32 MiB.
+    /// proportion to it. 0: the rate of `rate_limiter` if there is one, else 32 MiB. Default: 0.
     pub delayed_write_rate: u64,
+    /// Limits the bytes per second that background work writes; may be shared by several databases. The log and flushes
+    /// are charged and never wait; compactions wait, those out of level 0 before deeper ones. What is read is not
+    /// counted, whatever the limiter's mode. Default: none.
+    pub rate_limiter: Option<Arc<RateLimiter>>,
     /// Size of the tables that compaction writes. Default: 32 MiB.
     pub target_file_size_base: u64,
     /// Size of level 1; each deeper level is ten times as large. Default: 128 MiB.
@@ -89,7 +95,8 @@ impl Default for Options {
             level0_stop_writes_trigger: 36,
             soft_pending_compaction_bytes: 64 << 30,
             hard_pending_compaction_bytes: 256 << 30,
-            delayed_write_rate: 32 * MIB,
+            delayed_write_rate: 0,
+            rate_limiter: None,
             target_file_size_base: 32 * MIB,
             max_bytes_for_level_base: 128 * MIB,
             block_cache_bytes: 64 * MIB,
@@ -113,6 +120,15 @@ impl Options {
         }
     }
 
+    /// What compaction is taken to do before it has been measured, in bytes per second.
+    pub(crate) fn drain_rate(&self) -> u64 {
+        match (self.delayed_write_rate, &self.rate_limiter) {
+            (0, Some(limiter)) => limiter.bytes_per_second(),
+            (0, None) => 32 * MIB,
+            (rate, _) => rate,
+        }
+    }
+
     /// The size of a log segment: a log that is to stay smaller than one has smaller ones.
     pub(crate) fn segment_bytes(&self) -> u64 {
         match self.max_total_wal_size {
@@ -126,7 +142,7 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 13] = [
+        let checks: [(bool, &str); 12] = [
             (
                 self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
                 "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
@@ -158,10 +174,6 @@ impl Options {
                 self.hard_pending_compaction_bytes != 0
                     && self.hard_pending_compaction_bytes <= self.soft_pending_compaction_bytes,
                 "hard_pending_compaction_bytes is not above soft_pending_compaction_bytes: raise it",
-            ),
-            (
-                self.delayed_write_rate == 0,
-                "delayed_write_rate is 0: slowed writes would never end",
             ),
             (
                 self.target_file_size_base < 64 << 10
@@ -199,6 +211,7 @@ pub struct WriteOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use credit::limiter::LimiterOptions;
 
     #[test]
     fn the_defaults_are_valid_and_contradictions_are_named() {
@@ -208,12 +221,21 @@ mod tests {
             Options { max_write_buffer_number: 1, ..Options::default() },
             Options { level0_stop_writes_trigger: 5, ..Options::default() },
             Options { hard_pending_compaction_bytes: 1, ..Options::default() },
-            Options { delayed_write_rate: 0, ..Options::default() },
             Options { write_buffer_size: 1, ..Options::default() },
         ];
         for options in wrong {
             assert!(matches!(options.validate(), Err(Error::InvalidOptions { .. })), "{options:?}");
         }
+    }
+
+    #[test]
+    fn the_drain_rate_is_the_limiters_when_nothing_is_said() {
+        // L4
+        let limiter = Arc::new(RateLimiter::new(LimiterOptions::new(7 << 20)));
+        let limited = Options { rate_limiter: Some(limiter), ..Options::default() };
+        let told = Options { delayed_write_rate: 5, ..limited.clone() };
+        let rates = [Options::default(), limited, told].map(|options| options.drain_rate());
+        assert_eq!(rates, [32 << 20, 7 << 20, 5]);
     }
 
     #[test]

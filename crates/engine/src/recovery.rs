@@ -56,7 +56,9 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
 
     let pool = Pool::new(options.write_budget);
     let tables = TableStore::new(Arc::clone(&fs), dir, &options);
-    let outputs = Outputs { versions: &versions, tables: &tables, options: &options };
+    let health = Health::default();
+    let outputs =
+        Outputs { versions: &versions, tables: &tables, options: &options, health: &health };
     let mut replay = Replay::new(&fs, dir, outputs, &pool);
     let recovered = replay.run()?;
     let Replay { families, visible, next_memtable, .. } = replay;
@@ -71,7 +73,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let view = ReadView { families: Vec::new(), version: versions.current() };
     let shared = Arc::new(Shared {
         dir: dir.to_owned(),
-        health: Health::default(),
+        health,
         pool,
         wal,
         ring: CompletionRing::new(RING_SIZE, visible.get()),

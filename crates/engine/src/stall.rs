@@ -66,7 +66,7 @@ impl Gate {
             stop: AtomicU8::new(0),
             throttle: Throttle::new(),
             epoch: now(),
-            drain: Mutex::new(DrainEstimate::new(options.delayed_write_rate as f64)),
+            drain: Mutex::new(DrainEstimate::new(options.drain_rate() as f64)),
         }
     }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use base::sync::ArcRef;
 use base::{FamilyId, InternalKeyRef, SeqNo, WriteBatch};
+use credit::limiter::{Direction, Priority};
 use memtable::{Reserved, Space};
 
 use crate::error::Error;
@@ -176,6 +177,10 @@ impl Shared {
         if let Err(error) = log.fill(&[&batch.header(first_seq), batch.entry_bytes()]) {
             drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
             return Err(self.explained(Error::Log(error.into())));
+        }
+
+        if let Some(limiter) = &self.options.rate_limiter {
+            limiter.charge(Priority::Log, Direction::Write, batch.encoded_len() as u64);
         }
 
         turn.is_whole = false;

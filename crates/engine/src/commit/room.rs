@@ -179,7 +179,8 @@ impl Shared {
             let family = &state.families[at];
             let Some(lacking) = family.active.chunk_bytes_for(&need.space) else { continue };
             lacks.push((need.family, lacking));
-            let serves = |chunk: &Chunk| chunk.bytes() >= need.space.bytes();
+            let bytes = family.active.bytes_for(&need.space);
+            let serves = |chunk: &Chunk| chunk.bytes() >= bytes;
             if chunks.iter().any(|(id, chunk)| *id == need.family && serves(chunk)) {
                 continue;
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::sync::now;
 use base::{Cursor, FamilyId};
+use credit::limiter::Priority;
 use version::VersionEdit;
 use version::pick::{Compaction, pick_compaction, pick_range};
 
@@ -249,7 +250,9 @@ impl Shared {
                 || (compaction.output_level + 1..levels.depth())
                     .all(|level| levels.overlapping(level, key, key).next().is_none())
         };
-        let mut output = Output::new(self.outputs());
+        let class = if compaction.level == 0 { Priority::LevelZero } else { Priority::Deep };
+        let outputs = self.outputs();
+        let mut output = Output::new(outputs, outputs.meter(class));
         let mut last_key: Vec<u8> = Vec::new();
         cursor.seek_to_first()?;
         while cursor.is_valid() {
@@ -265,7 +268,7 @@ impl Shared {
                 }
                 last_key.clear();
                 last_key.extend_from_slice(key.user_key);
-                output.writer()?.add(key, cursor.value())?;
+                output.add(key, cursor.value())?;
             }
             cursor.next()?;
         }

@@ -262,6 +262,11 @@ impl Shared {
 
     /// What writing a table needs.
     pub(crate) fn outputs(&self) -> Outputs<'_> {
-        Outputs { versions: &self.versions, tables: &self.tables, options: &self.options }
+        Outputs {
+            versions: &self.versions,
+            tables: &self.tables,
+            options: &self.options,
+            health: &self.health,
+        }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use base::{Cursor, FileNumber, SeqNo};
+use base::{Cursor, FileNumber, InternalKeyRef, SeqNo};
+use credit::limiter::Priority;
 use memtable::Memtable;
 use sstable::{TableSummary, TableWriter};
 use version::TableMeta;
 
 use crate::error::Error;
+use crate::health::Health;
+use crate::meter::Meter;
 use crate::options::Options;
 use crate::read::merge::{Child, MergeCursor};
 use crate::retention::Retention;
@@ -19,9 +22,15 @@ pub(crate) struct Outputs<'a> {
     pub(crate) versions: &'a VersionSet,
     pub(crate) tables: &'a TableStore,
     pub(crate) options: &'a Options,
+    pub(crate) health: &'a Health,
 }
 
 impl<'a> Outputs<'a> {
+    /// What lets the bytes of a job pass.
+    pub(crate) fn meter(self, class: Priority) -> Meter<'a> {
+        Meter::new(self.options.rate_limiter.as_ref(), class, self.health)
+    }
+
     /// Writes memtables, oldest first, to a new table, durably, without the versions that none of `snapshots` sees;
     /// nothing if no version is left.
     pub(crate) fn write_memtables(
@@ -33,11 +42,11 @@ impl<'a> Outputs<'a> {
             memtables.iter().rev().map(|memtable| Child::Memtable(memtable.cursor())).collect();
         let mut cursor = MergeCursor::new(children);
         let mut retention = Retention::new(snapshots);
-        let mut output = Output::new(self);
+        let mut output = Output::new(self, self.meter(Priority::Flush));
         cursor.seek_to_first()?;
         while cursor.is_valid() {
             if retention.keeps(cursor.key(), |_| false) {
-                output.writer()?.add(cursor.key(), cursor.value())?;
+                output.add(cursor.key(), cursor.value())?;
             }
             cursor.next()?;
         }
@@ -91,16 +100,32 @@ impl Drop for Unapplied<'_> {
 /// A table that is written as soon as it has a first entry, and removed if it is not finished.
 pub(crate) struct Output<'a> {
     outputs: Outputs<'a>,
+    meter: Meter<'a>,
+    /// Bytes of the present table that have passed the meter.
+    passed: u64,
     current: Option<(FileNumber, TableWriter)>,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(outputs: Outputs<'a>) -> Self {
-        Self { outputs, current: None }
+    pub(crate) fn new(outputs: Outputs<'a>, meter: Meter<'a>) -> Self {
+        Self { outputs, meter, passed: 0, current: None }
+    }
+
+    /// Appends an entry, whose key comes after the one before it, at the pace that the meter allows.
+    pub(crate) fn add(&mut self, key: InternalKeyRef<'_>, value: &[u8]) -> Result<(), Error> {
+        let writer = self.writer()?;
+        writer.add(key, value)?;
+        let sealed = writer.sealed_bytes();
+        let due = sealed - self.passed;
+        if due >= self.meter.piece_bytes() {
+            self.meter.pass(due)?;
+            self.passed = sealed;
+        }
+        Ok(())
     }
 
     /// The table's writer; its file is created when it is asked for first.
-    pub(crate) fn writer(&mut self) -> Result<&mut TableWriter, Error> {
+    fn writer(&mut self) -> Result<&mut TableWriter, Error> {
         if self.current.is_none() {
             let number = self.outputs.versions.new_file_number();
             let file = self.outputs.tables.create(number)?;
@@ -120,8 +145,17 @@ impl<'a> Output<'a> {
     /// Ends the table and syncs its file; nothing if it got no entry. The directory is the caller's to sync.
     pub(crate) fn finish(&mut self) -> Result<Option<TableMeta>, Error> {
         let Some((number, writer)) = self.current.take() else { return Ok(None) };
+        let passed = std::mem::take(&mut self.passed);
         match writer.finish() {
-            Ok(summary) => Ok(Some(meta(number, summary))),
+            Ok(summary) => {
+                // What was not known before the end: the last block, the index, the footer.
+                let rest = summary.file_bytes - passed;
+                if let Err(error) = self.meter.pass(rest) {
+                    self.outputs.tables.discard(number);
+                    return Err(error);
+                }
+                Ok(Some(meta(number, summary)))
+            }
             Err(error) => {
                 self.outputs.tables.discard(number);
                 Err(error.into())

@@ -8,6 +8,7 @@ mod failing;
 mod families;
 mod faults;
 mod kill;
+mod limiting;
 mod misuse;
 mod model;
 mod readers;

@@ -152,6 +152,12 @@ impl TableWriter {
         Ok(self.properties.entries - before)
     }
 
+    /// The bytes of all blocks that are complete, written or about to be: never falls, and ends as the file's length.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> u64 {
+        self.output.offset()
+    }
+
     /// About how long the file would be if it were finished now; what is not yet written counts uncompressed.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
