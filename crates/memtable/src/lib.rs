@@ -4,10 +4,11 @@
 mod arena;
 mod chunk;
 mod cursor;
-mod list;
-mod node;
+mod entry;
+mod prefetch;
 mod space;
 mod table;
+mod tree;
 
 pub use chunk::{Chunk, MapError, mapped_bytes, page_bytes};
 pub use cursor::{MemtableCursor, OwnedCursor, TableCursor};

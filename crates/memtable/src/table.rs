@@ -1,7 +1,9 @@
-//! The memtable: an ordered list of nodes over an arena, and the calls around it.
+//! The memtable: a tree of entries over an arena, and the calls around it.
 //!
-//! Concurrency: `reserve` and `add_chunk` take the arena's short lock; `insert`, `get` and cursors take none and never
-//! wait. An insert is seen by every read that starts after it has returned, and by none in part.
+//! Concurrency: `reserve` and `add_chunk` take the arena's short lock, and so do the figures. `get` and cursors take
+//! none; they wait at most for an insert that is moving numbers in the very node they read. An insert latches one leaf,
+//! and on a split the nodes above that split too. It is seen by every read that starts after it has returned, and by
+//! none in part.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{InternalKeyRef, SeqNo};
 
-use crate::arena::{Arena, Region};
+use crate::arena::Region;
 use crate::chunk::Chunk;
 use crate::cursor::{MemtableCursor, OwnedCursor};
-use crate::list::List;
-use crate::node::{self, NodeRef, Probe};
-use crate::space::{Heights, Space};
+use crate::entry::{self, EntryRef, Probe};
+use crate::space::Space;
+use crate::tree::Tree;
+use crate::tree::demand::Settled;
 
 /// A sorted table in memory: internal keys (user key ascending, sequence number descending) and their values.
 ///
@@ -22,8 +25,7 @@ use crate::space::{Heights, Space};
 pub struct Memtable {
     id: u64,
     token: u64,
-    list: List,
-    arena: Arena,
+    tree: Tree,
 }
 
 /// Room in one memtable, for the entries of one [`Space`]: with it in hand their inserts cannot fail.
@@ -34,7 +36,10 @@ pub struct Memtable {
 pub struct Reserved {
     token: u64,
     region: Region,
-    heights: Heights,
+    /// Entries that are still to come.
+    entries_left: u32,
+    /// What has been inserted, and the nodes that it took.
+    used: Settled,
 }
 
 impl Memtable {
@@ -46,7 +51,7 @@ impl Memtable {
         /// nothing.
         static TOKENS: AtomicU64 = AtomicU64::new(0);
         let token = TOKENS.fetch_add(1, Ordering::Relaxed);
-        Self { id, token, list: List::new(), arena: Arena::new() }
+        Self { id, token, tree: Tree::new() }
     }
 
     /// The id it was made with.
@@ -63,19 +68,33 @@ impl Memtable {
     /// added without need is used later.
     #[must_use]
     pub fn chunk_bytes_for(&self, space: &Space) -> Option<usize> {
-        self.arena.chunk_bytes_for(space.bytes())
+        self.tree.arena().chunk_bytes_for(space)
+    }
+
+    /// The bytes that reserving `space` takes now, in one piece: its entries, and the tree's nodes that its inserts
+    /// may need beyond those that are held ready.
+    ///
+    /// Until somebody reserves, the answer does not grow: a chunk of so many bytes will do.
+    #[must_use]
+    pub fn bytes_for(&self, space: &Space) -> usize {
+        self.tree.arena().bytes_for(space)
     }
 
     /// Adds memory. It goes when the memtable goes.
+    ///
+    /// # Panics
+    /// When the memtable has no place left for it: there is one for 16 GiB and more, and a memtable calls itself full
+    /// well before.
     pub fn add_chunk(&self, chunk: Chunk) {
-        self.arena.add_chunk(chunk);
+        self.tree.arena().add_chunk(chunk);
     }
 
     /// Takes room for `space`; `None` when a chunk has to be added first, as [`Memtable::chunk_bytes_for`] says.
     #[inline]
     pub fn reserve(&self, space: &Space) -> Option<Reserved> {
-        let region = self.arena.cut(space.bytes(), space.entries())?;
-        Some(Reserved { token: self.token, region, heights: space.heights() })
+        let region = self.tree.arena().cut(space)?;
+        let entries_left = space.entries() as u32;
+        Some(Reserved { token: self.token, region, entries_left, used: Settled::default() })
     }
 
     /// Inserts an entry into room that was reserved for it. May run at the same time as other inserts and all reads.
@@ -89,26 +108,32 @@ impl Memtable {
     #[inline]
     pub fn insert(&self, reserved: &mut Reserved, key: InternalKeyRef<'_>, value: &[u8]) {
         assert_eq!(reserved.token, self.token, "the room was reserved in another memtable");
-        let mut heights = reserved.heights;
-        let height = heights.draw();
-        let bytes = node::bytes(height, key.user_key.len(), value.len());
-        let at =
-            reserved.region.cut(bytes).expect("the space that was reserved has counted this entry");
-        reserved.heights = heights;
+        let bytes = entry::bytes(key.user_key.len(), value.len());
+        let left = reserved.entries_left.checked_sub(1);
+        let cut = left.and_then(|left| Some((left, reserved.region.cut(bytes)?)));
+        let (left, (at, reference)) =
+            cut.expect("the space that was reserved has counted this entry");
+        reserved.entries_left = left;
         // SAFETY: the region is this arena's (the token says so), aligned, `bytes` long and cut for this call alone;
-        // the arena keeps its chunks mapped for as long as `self`, which is borrowed for the node's lifetime, lives.
-        let node = unsafe { NodeRef::write(at, height, key, value) };
-        // SAFETY: the node was written just above and is inserted once; its memory lives as long as the arena, and the
-        // list is used through this memtable only.
-        unsafe { self.list.insert(node, &Probe::new(key)) };
+        // the arena keeps its chunks mapped for as long as `self`, which is borrowed for the entry's lifetime, lives.
+        let entry = unsafe { EntryRef::write(at, key, value) };
+        // SAFETY: the entry was written just above, where the reference that was cut with its place names it; both are
+        // used here and nowhere else.
+        let nodes = unsafe { self.tree.insert(reference, entry) };
+        reserved.used.entries += 1;
+        reserved.used.nodes += nodes as u32;
+        if left == 0 {
+            self.tree.arena().settle(reserved.used);
+        }
     }
 
     /// The newest version of `user_key` with a sequence number of at most `at`, of whatever kind.
     #[inline]
     #[must_use]
     pub fn get(&self, user_key: &[u8], at: SeqNo) -> Option<(InternalKeyRef<'_>, &[u8])> {
-        let node = self.list.at_or_after(&Probe::new(InternalKeyRef::seek_at(user_key, at)))?;
-        (node.user_key() == user_key).then(|| (node.key(), node.value()))
+        let probe = Probe::new(InternalKeyRef::seek_at(user_key, at));
+        let entry = self.tree.at_or_after(&probe)?;
+        (entry.user_key() == user_key).then(|| (entry.key(), entry.value()))
     }
 
     /// A cursor over all entries, those that are inserted while it is used included.
@@ -126,25 +151,25 @@ impl Memtable {
     /// The bytes of its chunks: what is mapped, which is what is charged.
     #[must_use]
     pub fn charged_bytes(&self) -> usize {
-        self.arena.figures().charged_bytes
+        self.tree.arena().figures().charged_bytes
     }
 
     /// The bytes reserved out of those.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        self.arena.figures().used_bytes
+        self.tree.arena().figures().used_bytes
     }
 
     /// The entries that room was reserved for; once every reservation has been used up, the entries it holds.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.arena.figures().entries
+        self.tree.arena().figures().entries as u64
     }
 
     /// Whether no entry has been inserted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.tree.is_empty()
     }
 
     /// Whether it has reached `write_buffer_size` bytes and should be switched for the next.
@@ -154,17 +179,17 @@ impl Memtable {
     /// when less than B / 4 can still be used. A memtable without a chunk is never full.
     #[must_use]
     pub fn is_full(&self, write_buffer_size: usize) -> bool {
-        self.arena.figures().is_full(write_buffer_size)
+        self.tree.arena().figures().is_full(write_buffer_size)
     }
 
-    pub(crate) fn list(&self) -> &List {
-        &self.list
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
     }
 }
 
 impl fmt::Debug for Memtable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figures = self.arena.figures();
+        let figures = self.tree.arena().figures();
         f.debug_struct("Memtable")
             .field("id", &self.id)
             .field("figures", &figures)
