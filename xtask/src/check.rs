@@ -137,6 +137,15 @@ fn steps(models: &[String]) -> Vec<Step> {
             about: "examples in the documentation",
             work: tests(vec![CargoCall::new("test --workspace --all-features --doc")]),
         },
+        Step {
+            name: "compare",
+            about: "the comparison with other engines, built without them",
+            work: tests(vec![
+                compare_call("fmt", "-- --check"),
+                compare_call("clippy", "--all-targets -- -D warnings"),
+                compare_call("test", ""),
+            ]),
+        },
     ];
     if !models.is_empty() {
         steps.push(Step {
@@ -146,6 +155,12 @@ fn steps(models: &[String]) -> Vec<Step> {
         });
     }
     steps
+}
+
+/// A command for the comparison, which is a workspace of its own.
+fn compare_call(task: &str, options: &str) -> CargoCall {
+    let call = format!("{task} --manifest-path benches/compare/Cargo.toml {options}");
+    CargoCall::new(&call).env("CARGO_TARGET_DIR", "target/compare")
 }
 
 fn loom_call(models: &[String]) -> CargoCall {

@@ -20,6 +20,8 @@ Usage: cargo xtask <TASK> [ARGS]
 Tasks:
   bench [ARGS]        build the benchmark in release mode and run the main job; ARGS are passed
                       through (`cargo xtask bench --help` lists them)
+  bench --compare [ARGS]
+                      build the comparison with other engines and run it (`--compare --help`)
   test [OPTIONS]      everything that continuous integration runs
       --only STEP     run this step alone (may be given more than once)
       --list          list the steps with the command of each, run nothing

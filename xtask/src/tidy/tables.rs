@@ -107,6 +107,8 @@ pub(super) const BAN_EXCEPTIONS: &[Exception] = &[
 /// Files outside tests that may contain `unsafe`. Every other one must not, and a crate with none of
 /// them says `#![forbid(unsafe_code)]`.
 pub(super) const UNSAFE_FILES: &[Exception] = &[
+    exception("benches/compare/src/engines/leveldb.rs", "LevelDB's C interface"),
+    exception("benches/compare/src/engines/lmdb.rs", "opening a memory map, and without syncs"),
     exception("benches/src/heap.rs", "a global allocator that counts: the trait is unsafe"),
     exception(
         "crates/credit/src/handle.rs",

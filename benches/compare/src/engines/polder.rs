@@ -1,0 +1,105 @@
+//! Polder.
+
+use std::path::Path;
+
+use engine::{Compression, Db, Options, WriteBatch, WriteOptions};
+use kit::Result;
+use kit::size::Size;
+
+use super::{Config, Engine, FILTER_BITS};
+use crate::keys::Key;
+
+/// Memtables, the one that takes writes included: as many as RocksDB has by default.
+const MEMTABLES: u64 = 2;
+
+struct Polder {
+    db: Db,
+    sync: bool,
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        write_budget: Some(config.write_buffer_bytes * MEMTABLES),
+        write_buffer_size: config.write_buffer_bytes,
+        max_write_buffer_number: MEMTABLES as usize,
+        block_cache_bytes: config.cache_bytes,
+        compression: Compression::None,
+        filter_bits_per_key: FILTER_BITS,
+        ..Options::default()
+    }
+}
+
+/// Opens the database in `path`.
+pub(super) fn open(path: &Path, config: &Config) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(Polder { db: Db::open(path, options(config))?, sync: config.sync }))
+}
+
+/// The configuration in words.
+pub(super) fn configuration(config: &Config) -> String {
+    let options = options(config);
+    format!(
+        "{MEMTABLES} memtables of {}, write budget {}, log handed to the kernel before a call returns, no \
+         compression, block cache {}, blocks of {}, filter {FILTER_BITS} bits a key, checksums verified; \
+         multi_get: single gets",
+        Size(options.write_buffer_size),
+        options.write_budget.map_or_else(|| "off".to_owned(), |bytes| Size(bytes).to_string()),
+        Size(options.block_cache_bytes),
+        Size(options.block_size as u64),
+    )
+}
+
+impl Engine for Polder {
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        if !self.sync {
+            return Ok(self.db.put(key, value)?);
+        }
+        let mut batch = WriteBatch::new();
+        batch.put(key, value);
+        Ok(self.db.write(&batch, &WriteOptions { sync: true, ..WriteOptions::default() })?)
+    }
+
+    fn write_batch(&self, records: &[(Key, Option<&[u8]>)]) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for (key, value) in records {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            };
+        }
+        Ok(self.db.write(&batch, &WriteOptions { sync: self.sync, ..WriteOptions::default() })?)
+    }
+
+    fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let value = self.db.get(key)?;
+        Ok(value.is_some_and(|value| {
+            found(&value);
+            true
+        }))
+    }
+
+    fn scan(&self, from: &[u8], limit: u64, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64> {
+        let mut records = 0;
+        for record in self.db.range(from..)? {
+            let (key, value) = record?;
+            each(&key, &value);
+            records += 1;
+            if records == limit {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.db.flush()?;
+        Ok(self.db.wait_for_compaction()?)
+    }
+
+    fn compact(&self) -> Result<()> {
+        Ok(self.db.compact()?)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.db.close()?)
+    }
+}
