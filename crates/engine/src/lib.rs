@@ -33,6 +33,7 @@ pub use sstable::Compression;
 pub use stats::{LevelStats, StallCause, StallStats, Stats};
 pub use version::PinReport;
 pub use vfs;
+pub use wal::LogBackend;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -1,10 +1,11 @@
 //! How a database is opened and how a write is made: plain values with defaults, checked when they are used.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use credit::limiter::RateLimiter;
 use sstable::Compression;
+use wal::{LogBackend, WalOptions};
 
 use crate::error::Error;
 
@@ -38,6 +39,15 @@ pub struct Options {
     pub max_batch_bytes: u64,
     /// Size of a log segment. Default: 64 MiB.
     pub wal_segment_bytes: u64,
+    /// How records get to the log; what they survive is the same. Default: mapped memory where the file system is known
+    /// to be good for it.
+    pub wal_backend: LogBackend,
+    /// The most memory that the log maps, where it does; taken when the database is opened. From 16 KiB to 4 GiB.
+    /// Default: 16 MiB.
+    pub wal_window_bytes: u64,
+    /// Make the log durable in the background every so often, for writes without [`WriteOptions::sync`]: a power cut then
+    /// takes at most about as long a stretch of them. Default: none.
+    pub wal_sync_interval: Option<Duration>,
     /// The log may grow to about this much before the column families that hold its oldest segment are flushed, however
     /// little they hold; 0: four times the largest of `write_budget`, `write_buffer_size` and `wal_segment_bytes`.
     /// Default: 0.
@@ -89,6 +99,9 @@ impl Default for Options {
             max_write_buffer_number: 8,
             max_batch_bytes: 256 * MIB,
             wal_segment_bytes: 64 * MIB,
+            wal_backend: LogBackend::Auto,
+            wal_window_bytes: 16 * MIB,
+            wal_sync_interval: None,
             max_total_wal_size: 0,
             level0_file_num_compaction_trigger: 4,
             level0_slowdown_writes_trigger: 20,
@@ -137,12 +150,23 @@ impl Options {
         }
     }
 
+    /// How the log is opened.
+    pub(crate) fn log(&self) -> WalOptions {
+        WalOptions {
+            segment_bytes: self.segment_bytes(),
+            backend: self.wal_backend,
+            window_bytes: self.wal_window_bytes,
+            sync_interval: self.wal_sync_interval,
+            ..WalOptions::default()
+        }
+    }
+
     /// Checks that each value makes sense and that no two contradict each other.
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 12] = [
+        let checks: [(bool, &str); 14] = [
             (
                 self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
                 "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
@@ -183,6 +207,14 @@ impl Options {
             (
                 self.wal_segment_bytes < SEGMENT_BYTES_MIN || self.wal_segment_bytes > 2 << 30,
                 "wal_segment_bytes must lie between 256 KiB and 2 GiB",
+            ),
+            (
+                self.wal_window_bytes < 16 << 10 || self.wal_window_bytes > 4 << 30,
+                "wal_window_bytes must lie between 16 KiB and 4 GiB",
+            ),
+            (
+                self.wal_sync_interval.is_some_and(|interval| interval.is_zero()),
+                "wal_sync_interval is 0: leave it out, or write with sync",
             ),
             (
                 self.block_size < 256 || self.block_size > 1 << 20,

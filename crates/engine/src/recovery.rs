@@ -22,7 +22,7 @@ use memtable::{Chunk, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
 use vfs::{Access, DirEntry, FileLock, Fs};
-use wal::{RecoverError, Recovered, RecoveryMode, Wal, WalOptions};
+use wal::{RecoverError, Recovered, RecoveryMode, Wal};
 
 use crate::background::{Progress, Signal, Threads};
 use crate::commit::state::{CommitState, FamilyState, FlushReason, Sealed};
@@ -63,9 +63,8 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let recovered = replay.run()?;
     let Replay { families, visible, next_memtable, .. } = replay;
 
-    let wal_options =
-        WalOptions { segment_bytes: options.segment_bytes(), ..WalOptions::default() };
-    let wal = Wal::create(Arc::clone(&fs), dir, wal_options, recovered.start)?;
+    let window = Pool::new(Some(options.wal_window_bytes));
+    let wal = Wal::create_charged(Arc::clone(&fs), dir, options.log(), recovered.start, window)?;
     let oldest = families.iter().filter_map(FamilyState::oldest_segment).min();
     record_log(&versions, oldest.unwrap_or_else(|| wal.current_segment()))?;
     remove_orphans(&fs, dir, &versions)?;

@@ -168,6 +168,8 @@ impl Shared {
             log_bytes: log.log_bytes,
             log_syncs: log.syncs,
             log_live_bytes: self.wal.live_bytes(),
+            log_spare_files: self.wal.spare_files(),
+            log_mapped_bytes: log.mapped_bytes,
             flush_bytes: read(&counters.flush_bytes),
             flushes: read(&counters.flushes),
             flush_failures: read(&counters.flush_failures),

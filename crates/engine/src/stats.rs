@@ -95,6 +95,10 @@ pub struct Stats {
     pub log_syncs: u64,
     /// Bytes that the log's files take now.
     pub log_live_bytes: u64,
+    /// Files that the log keeps for its next segments.
+    pub log_spare_files: u64,
+    /// Bytes of the log that are mapped into memory now.
+    pub log_mapped_bytes: u64,
     /// Bytes of tables written by flushes.
     pub flush_bytes: u64,
     /// Flushes installed.

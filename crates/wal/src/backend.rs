@@ -1,31 +1,71 @@
-//! How encoded bytes get to their reserved place in a segment, and from there to stable storage.
+//! How a record gets to its reserved place in a segment's file.
 //!
-//! One implementation so far, by positional writes. The trait is what another way (a mapped segment) stands behind.
+//! Two ways behind one trait: positional writes, and stores into a mapped window of the file. The bytes are the same,
+//! and so is what they survive: both end in the system's page cache, which outlives the process. Whichever way a record
+//! went, a sync of the file makes it durable.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::ops::Range;
 
-/// One segment's bytes.
+use base::SegmentNumber;
+
+mod mapped;
+mod positional;
+
+pub(crate) use mapped::Mapped;
+pub(crate) use positional::Positional;
+
+/// Bytes of a segment's file that belong to one record, and to nobody else.
 ///
-/// Concurrency: `write_at` is called by many threads at once, for ranges that do not overlap.
-pub(crate) trait Backend: Send + Sync + Debug {
-    /// Puts `bytes` at `offset`. They then survive the process.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> vfs::Result<()>;
-
-    /// Makes everything written before the call durable. After an error, never again.
-    fn sync(&self) -> vfs::Result<()>;
+/// Contract: whoever makes one has never made another that overlaps with it in the same segment; the file is not
+/// another segment's while it exists. There is one maker, the log's tail, which cuts places one behind the other. A
+/// place cannot be copied.
+#[derive(Debug)]
+pub(crate) struct Place {
+    segment: SegmentNumber,
+    range: Range<u64>,
 }
 
-/// Positional writes into the file; no lock, no buffer.
-#[derive(Debug)]
-pub(crate) struct Positional(pub Arc<dyn vfs::File>);
-
-impl Backend for Positional {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> vfs::Result<()> {
-        self.0.write_all_at(bytes, offset)
+impl Place {
+    /// For the log's tail alone: see the contract.
+    pub fn cut(segment: SegmentNumber, range: Range<u64>) -> Self {
+        Self { segment, range }
     }
 
-    fn sync(&self) -> vfs::Result<()> {
-        self.0.sync_data()
+    /// The segment whose file it is in.
+    pub fn segment(&self) -> SegmentNumber {
+        self.segment
+    }
+
+    /// Its offsets in the file.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+}
+
+/// What is to be put to a place.
+#[derive(Debug)]
+pub(crate) struct Content<'a> {
+    /// What salts the checksums.
+    pub salt: u32,
+    /// How many leading bytes of the segment are known to be durable.
+    pub vouched: u32,
+    /// The payload, in parts.
+    pub parts: &'a [&'a [u8]],
+    /// Its writer syncs it next.
+    pub is_synced: bool,
+}
+
+/// A way to the places of one segment.
+///
+/// Concurrency: `put` is called by many threads at once, each with a place of its own.
+pub(crate) trait Backend: Send + Sync + Debug {
+    /// Encodes the record and puts it to its place. On success it survives the process; on failure any part of it may
+    /// stand there.
+    fn put(&self, place: &mut Place, content: &Content<'_>) -> vfs::Result<()>;
+
+    /// The bytes of memory that are mapped.
+    fn mapped_bytes(&self) -> u64 {
+        0
     }
 }

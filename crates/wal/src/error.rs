@@ -25,6 +25,23 @@ pub enum Error {
     #[error("the record was not appended")]
     NotAppended(#[source] vfs::Error),
 
+    /// Records were retired before a reader came to them: read on, without them.
+    #[error("the records from position {from} to {to} were retired before they were read")]
+    Retired {
+        /// The position behind what was read.
+        from: LogPosition,
+        /// The position at which the reader goes on.
+        to: LogPosition,
+    },
+
+    /// A helper thread could not be started: give the process room for more threads, or do without
+    /// ([`WalOptions::helper_threads`](crate::WalOptions::helper_threads)).
+    #[error("a helper thread of the log could not be started")]
+    NoThread {
+        /// What the system says.
+        source: std::io::Error,
+    },
+
     /// An option is out of bounds.
     #[error("the option {option} is {found}; it must be {bounds}")]
     InvalidOption {

@@ -1,48 +1,57 @@
 //! The open log: reserving a place, and what the other parts share.
 //!
 //! An append is three steps. *Reserve*, under one short lock: a place in the segment's tail and a ticket of the
-//! completion ring, which together fix the record's place in the log's order. *Fill*, without a lock: encode, write to
+//! completion ring, which together fix the record's place in the log's order. *Fill*, without a lock: encode, put it to
 //! the place, finish the ticket. *Sync*, if asked for. What may block (a new segment, a full ring) is outside, in
-//! [`Wal::make_room`].
+//! [`Log::make_room`].
 //!
 //! Invariants
 //! - The places of one segment are dense and in the order of their tickets.
 //! - `durable <= ring.published() <= reserved` (the end of the last reservation); each only grows.
 //! - Every reservation finishes its ticket, filled or aborted, or the log has failed.
 //!
-//! Concurrency. Lock order: `roller`, then `segments`, then `tail`; `syncing` and `failure` are leaves. No lock is held
-//! over a file system call but `roller`, which only those wait for who need a new segment.
+//! Concurrency. Lock order: `roller` and the mapper's, then `segments`, then `ready`, then `tail`; `spares`, `syncing`,
+//! `failure` and the helpers' are leaves. No lock is held over a file system call but `roller`, which only those wait for
+//! who need a new segment, and the mapper's, which nobody on the way of an append takes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base::SegmentNumber;
-use base::record::framed_len;
 use base::ring::CompletionRing;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
-use vfs::Fs;
+use credit::Pool;
+use vfs::{Fs, MapSupport};
 
 use crate::error::{Error, Failure, ReserveError};
-use crate::format::SEGMENT_HEADER_BYTES;
-use crate::options::{LogStart, MAX_RECORD_BYTES, WalOptions};
+use crate::format::{LINK_OFFSET, SEGMENT_HEADER_BYTES, SegmentLink};
+use crate::helper::Helpers;
+use crate::options::{LogBackend, LogStart, MAX_RECORD_BYTES, WalOptions};
 use crate::position::LogPosition;
+use crate::prepare::{Source, Spare, prepare};
 use crate::reservation::Reservation;
-use crate::roll::{Roller, create_segment};
-use crate::segments::{RetireReport, Segment, SegmentList, remove_files};
+use crate::roll::{FIRST_BYTES_MAX, Ready, Roller};
+use crate::segments::{Entry, RetireReport, SegmentList, remove_files};
 use crate::stats::{Counters, WalStats};
 use crate::sync::GroupSync;
+use crate::tail::Tail;
+use crate::window::Mapper;
 
-/// An open write-ahead log. All calls may be made from any thread at any time.
-///
-/// One `Wal` at a time writes to a directory; whoever opens it sees to that (see [`vfs::Fs::lock`]).
-pub struct Wal {
+/// An open log, shared by its handle and its helpers.
+pub(crate) struct Log {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) dir: PathBuf,
     pub(crate) options: WalOptions,
     pub(crate) roller: Mutex<Roller>,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) segments: Mutex<SegmentList>,
+    /// The next segment, if it is ready.
+    pub(crate) ready: Mutex<Option<Ready>>,
+    /// Files of retired segments, kept for further ones.
+    pub(crate) spares: Mutex<Vec<Spare>>,
+    pub(crate) mapper: Mapper,
+    pub(crate) helpers: Helpers,
     /// Its tickets are the records, its value the position up to which all are filled.
     pub(crate) ring: CompletionRing,
     /// The position up to which everything is on stable storage.
@@ -53,42 +62,9 @@ pub struct Wal {
     failure: Mutex<Option<Failure>>,
 }
 
-/// Where the next record goes.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    pub segment: Arc<Segment>,
-    /// The next free offset in the segment.
-    pub offset: u64,
-    /// The position behind the last record that was reserved, in whichever segment.
-    pub reserved: u64,
-    pub next_ticket: u64,
-    /// The segment's end was (or is being) written into a successor's header: nothing more goes into it, even if that
-    /// successor could not be completed.
-    pub frozen: bool,
-    pub records: u64,
-    pub payload_bytes: u64,
-}
-
-impl Tail {
-    /// The position of the next free byte: behind the last record, or behind the header of a segment without one.
-    pub fn end(&self) -> u64 {
-        self.segment.base + self.offset
-    }
-
-    /// The offset behind a record of `payload_len` bytes, if it can be placed in this segment.
-    fn end_with(&self, payload_len: usize) -> Option<u64> {
-        let end = self.offset + framed_len(self.offset, payload_len);
-        (!self.frozen && end <= self.segment.capacity).then_some(end)
-    }
-
-    pub fn fits(&self, payload_len: usize) -> bool {
-        self.end_with(payload_len).is_some()
-    }
-}
-
-impl fmt::Debug for Wal {
+impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wal")
+        f.debug_struct("Log")
             .field("dir", &self.dir)
             .field("ring", &self.ring)
             .field("durable", &self.durable.load(Ordering::Relaxed))
@@ -96,30 +72,39 @@ impl fmt::Debug for Wal {
     }
 }
 
-impl Wal {
-    /// Creates the segment `start.segment` in `dir` and with it the open log. On return the segment, and with it the
-    /// cut behind its predecessor's end, is durable; discarded segments of earlier logs are then removed.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`], [`Error::Fs`]. Nothing of the log is lost by it: recover again, and create with what
-    /// that says.
+/// How much of the log may be mapped at a time, by the options and the file system.
+fn bytes_to_map(fs: &dyn Fs, dir: &Path, options: &WalOptions) -> Result<u64, Error> {
+    let is_mapped = match options.backend {
+        LogBackend::Mapped => true,
+        LogBackend::Positional => false,
+        LogBackend::Auto => fs.map_support(dir)? == MapSupport::Known,
+    };
+    Ok(if is_mapped { options.window_bytes } else { 0 })
+}
+
+impl Log {
     pub fn create(
         fs: Arc<dyn Fs>,
         dir: &Path,
         options: WalOptions,
         start: LogStart,
+        pool: Option<Pool>,
     ) -> Result<Self, Error> {
         options.validate()?;
+        let mapper = Mapper::new(bytes_to_map(&*fs, dir, &options)?, pool);
         let counters = Counters::default();
-        let roller = Roller::new(start.segment);
-        let vouched = start.predecessor.map_or(0, |predecessor| predecessor.end_offset);
-        let file_bytes = options.segment_bytes;
-        let created =
-            create_segment(&*fs, dir, start.segment, file_bytes, || (start.predecessor, vouched));
+        let link = SegmentLink {
+            predecessor: start.predecessor,
+            predecessor_vouched: start.predecessor.map_or(0, |predecessor| predecessor.end_offset),
+        };
+        let file_bytes = options.segment_bytes.min(FIRST_BYTES_MAX);
+        let source = Source::New { file_bytes };
+        let prepared = prepare(&*fs, dir, start.segment, source, |file| {
+            file.write_all_at(&link.encode(start.segment), LINK_OFFSET)
+        });
         // A file that is left behind is one that recovery reports as discarded, and the next log removes.
-        let backend = created.map_err(|failed| failed.error)?;
+        let segment = Arc::new(prepared.map_err(|failed| failed.error)?);
         counters.segments_created.add(1);
-        let segment = Arc::new(Segment::new(start.segment, 0, file_bytes, backend));
         let mut segments = SegmentList::new(start.existing);
         // The new segment is durable, so what it does not continue is junk. What resists now is tried again, and
         // reported, at each retirement.
@@ -128,23 +113,18 @@ impl Wal {
         segments.put_back(junk);
         counters.segments_removed.add(report.segments);
         segments.push(Arc::clone(&segment));
-        let tail = Tail {
-            segment,
-            offset: SEGMENT_HEADER_BYTES,
-            reserved: SEGMENT_HEADER_BYTES,
-            next_ticket: 0,
-            frozen: false,
-            records: 0,
-            payload_bytes: 0,
-        };
         Ok(Self {
             fs,
             dir: dir.to_owned(),
             ring: CompletionRing::new(options.open_records_max, SEGMENT_HEADER_BYTES),
             options,
-            roller: Mutex::new(roller),
-            tail: Mutex::new(tail),
+            roller: Mutex::new(Roller::new(start.segment)),
+            tail: Mutex::new(Tail::new(segment)),
             segments: Mutex::new(segments),
+            ready: Mutex::new(None),
+            spares: Mutex::new(Vec::new()),
+            mapper,
+            helpers: Helpers::default(),
             durable: AtomicU64::new(SEGMENT_HEADER_BYTES),
             syncing: GroupSync::default(),
             counters,
@@ -153,11 +133,7 @@ impl Wal {
         })
     }
 
-    /// Reserves the next place in the log for a record of `payload_len` bytes. Records are recovered in the order of
-    /// their reservations. Takes one short lock, never waits for input or output, allocates nothing.
-    ///
-    /// # Errors
-    /// [`ReserveError::NeedsRoom`]: call [`Wal::make_room`] outside all locks and reserve again. The others are final.
+    /// As [`Wal::reserve`](crate::Wal::reserve).
     pub fn reserve(&self, payload_len: usize) -> Result<Reservation<'_>, ReserveError> {
         if let Some(failure) = self.failure() {
             return Err(ReserveError::Failed(failure));
@@ -166,27 +142,19 @@ impl Wal {
             return Err(ReserveError::TooLarge { len: payload_len, max: MAX_RECORD_BYTES });
         }
         let mut tail = self.tail.lock();
-        let ticket = tail.next_ticket;
-        let (Some(end), true) = (tail.end_with(payload_len), self.ring.has_room(ticket)) else {
+        let (Some(end), true) = (tail.end_with(payload_len), self.ring.has_room(tail.next_ticket))
+        else {
             return Err(ReserveError::NeedsRoom);
         };
-        let offset = std::mem::replace(&mut tail.offset, end);
-        tail.reserved = tail.end();
-        tail.next_ticket += 1;
-        tail.records += 1;
-        tail.payload_bytes += payload_len as u64;
-        let segment = Arc::clone(&tail.segment);
+        let cut = tail.cut(end, payload_len);
         drop(tail);
-        Ok(Reservation::new(self, segment, offset..end, payload_len, ticket))
+        if cut.notice {
+            self.helpers.notify();
+        }
+        Ok(Reservation::new(self, cut, payload_len))
     }
 
-    /// Waits until a record of `payload_len` bytes can be reserved, if nobody is faster: starts a new segment, or waits
-    /// for open records to be filled. The caller holds no reservation that is not filled, and no lock that somebody
-    /// needs who does.
-    ///
-    /// # Errors
-    /// [`Error::Fs`]: no new segment could be made (no space, say); nothing is lost, try again. [`Error::TooLarge`],
-    /// [`Error::NumbersExhausted`], [`Error::Failed`]: final.
+    /// As [`Wal::make_room`](crate::Wal::make_room).
     pub fn make_room(&self, payload_len: usize) -> Result<(), Error> {
         if payload_len > MAX_RECORD_BYTES {
             return Err(Error::TooLarge { len: payload_len, max: MAX_RECORD_BYTES });
@@ -211,20 +179,18 @@ impl Wal {
         }
     }
 
-    /// Appends one record made of `parts`, one after the other: reserve, make room as needed, fill. Answers the
-    /// position behind it, for [`Wal::sync`].
-    ///
-    /// On return the record survives the process once all records reserved before it are filled too.
-    ///
-    /// # Errors
-    /// Those of [`Wal::make_room`], and [`Error::NotAppended`]: this record is not in the log, which goes on.
-    pub fn append(&self, parts: &[&[u8]]) -> Result<LogPosition, Error> {
+    /// As [`Wal::append`](crate::Wal::append).
+    pub fn append(&self, parts: &[&[u8]], is_synced: bool) -> Result<LogPosition, Error> {
         let payload_len = parts.iter().map(|part| part.len()).sum();
         loop {
             match self.reserve(payload_len) {
                 Ok(reservation) => {
                     let end = reservation.end();
-                    reservation.fill(parts)?;
+                    if is_synced {
+                        reservation.fill_to_sync(parts)?;
+                    } else {
+                        reservation.fill(parts)?;
+                    }
                     return Ok(end);
                 }
                 Err(ReserveError::NeedsRoom) => self.make_room(payload_len)?,
@@ -236,41 +202,45 @@ impl Wal {
         }
     }
 
-    /// The segment that the next record goes to, unless it has to be rolled for it.
-    #[must_use]
+    /// As [`Wal::current_segment`](crate::Wal::current_segment).
     pub fn current_segment(&self) -> SegmentNumber {
         self.tail.lock().segment.number
     }
 
-    /// The position up to which all records are filled, or aborted: they survive the process.
-    #[must_use]
+    /// As [`Wal::filled`](crate::Wal::filled).
     pub fn filled(&self) -> LogPosition {
         LogPosition(self.ring.published())
     }
 
-    /// The position up to which all records are on stable storage: they survive a power cut.
-    #[must_use]
+    /// As [`Wal::durable`](crate::Wal::durable).
     pub fn durable(&self) -> LogPosition {
         LogPosition(self.durable.load(Ordering::Acquire))
     }
 
-    /// Removes the files of every closed segment whose number is below `keep_from`. The caller has recorded, durably,
-    /// that recovery will begin at `keep_from` or later. The current segment stays, and so does one with a reservation
-    /// that is not filled.
-    ///
-    /// # Errors
-    /// [`Error::Fs`]: some file could not be removed; the others were. It stays listed, and the next call tries again.
+    /// As [`Wal::retire_before`](crate::Wal::retire_before).
     pub fn retire_before(&self, keep_from: SegmentNumber) -> Result<RetireReport, Error> {
         let filled = self.ring.published();
         let mut due = self.segments.lock().take_due(keep_from, filled);
-        let (report, outcome) = remove_files(&*self.fs, &self.dir, &mut due);
+        let mut kept = 0;
+        // Nobody can begin to read a segment that is not listed any more.
+        due.retain(|entry| match entry {
+            Entry::Own(segment) if !segment.is_read() => {
+                let is_kept =
+                    self.keep(Spare { number: segment.number, file_bytes: segment.capacity });
+                kept += u64::from(is_kept);
+                !is_kept
+            }
+            _ => true,
+        });
+        let (mut report, outcome) = remove_files(&*self.fs, &self.dir, &mut due);
         self.segments.lock().put_back(due);
         self.counters.segments_removed.add(report.segments);
+        report.segments += kept;
+        report.kept = kept;
         outcome.map(|()| report)
     }
 
-    /// Bytes of headers and records in all segments that are not retired: what a recovery has to read at most.
-    #[must_use]
+    /// As [`Wal::live_bytes`](crate::Wal::live_bytes).
     pub fn live_bytes(&self) -> u64 {
         let segments = self.segments.lock();
         let tail = self.tail.lock();
@@ -278,33 +248,35 @@ impl Wal {
         segments.closed_bytes() + open
     }
 
-    /// Bytes that the segment files take in the file system, unused room included.
-    #[must_use]
+    /// As [`Wal::file_bytes`](crate::Wal::file_bytes).
     pub fn file_bytes(&self) -> u64 {
-        self.segments.lock().file_bytes()
+        let listed = self.segments.lock().file_bytes();
+        let ready = self.ready.lock().as_ref().map_or(0, |ready| ready.segment.capacity);
+        let spares: u64 = self.spares.lock().iter().map(|spare| spare.file_bytes).sum();
+        listed + ready + spares
     }
 
-    /// What was done since the log was created.
-    #[must_use]
+    /// As [`Wal::spare_files`](crate::Wal::spare_files).
+    pub fn spare_files(&self) -> u64 {
+        let ready = u64::from(self.ready.lock().is_some());
+        ready + self.spares.lock().len() as u64
+    }
+
+    /// As [`Wal::stats`](crate::Wal::stats).
     pub fn stats(&self) -> WalStats {
-        let counters = &self.counters;
+        let mut stats = self.counters.stats();
+        stats.mapped_bytes = self.mapper.mapped_bytes();
         let tail = self.tail.lock();
-        WalStats {
-            records: tail.records,
-            payload_bytes: tail.payload_bytes,
-            log_bytes: tail.end(),
-            aborted: counters.aborted.get(),
-            syncs: counters.syncs.get(),
-            sync_time: counters.sync_nanos.time(),
-            segments_created: counters.segments_created.get(),
-            roll_time: counters.roll_nanos.time(),
-            segments_removed: counters.segments_removed.get(),
-            ring_waits: counters.ring_waits.get(),
+        stats.records = tail.records;
+        stats.payload_bytes = tail.payload_bytes;
+        stats.log_bytes = tail.end();
+        if self.mapper.is_on() {
+            stats.unmapped_records = tail.unmapped_records;
         }
+        stats
     }
 
-    /// Makes the log refuse everything from now on, and wakes all that wait: they get `cause`, unless the log has
-    /// failed before, whose cause then stays.
+    /// As [`Wal::poison`](crate::Wal::poison).
     pub fn poison(&self, cause: Failure) {
         {
             let mut failure = self.failure.lock();
@@ -317,19 +289,17 @@ impl Wal {
         self.syncing.wake_all();
     }
 
-    /// Syncs everything that was appended, seals the log, and refuses everything from then on: when this has returned,
-    /// nothing touches the log's files any more, whoever still holds it. A last mark vouches for all records, so that
-    /// later damage to any of them is told apart from a torn tail.
-    ///
-    /// A log that is dropped without it loses nothing that was promised.
-    ///
-    /// # Errors
-    /// As [`Wal::sync`]. The log is closed all the same.
+    /// As [`Wal::close`](crate::Wal::close).
     pub fn close(&self) -> Result<(), Error> {
         // Whoever is making a segment finishes it first, and nobody makes one afterwards.
         let _roller = self.roller.lock();
+        let was_open = self.failure().is_none();
         let sealed = self.seal();
         self.poison(Failure::new("the log was closed"));
+        self.mapper.close();
+        if was_open {
+            self.remove_spares();
+        }
         sealed
     }
 
@@ -354,8 +324,7 @@ impl Wal {
         LogPosition(self.tail.lock().reserved)
     }
 
-    /// The cause for which the log has failed, if it has. One atomic load while it has not.
-    #[must_use]
+    /// As [`Wal::failure`](crate::Wal::failure).
     pub fn failure(&self) -> Option<Failure> {
         if !self.has_failed.load(Ordering::Acquire) {
             return None;

@@ -1,5 +1,7 @@
 //! What a log is created with: options, and where recovery says that it starts.
 
+use std::time::Duration;
+
 use base::SegmentNumber;
 
 use crate::error::Error;
@@ -9,21 +11,56 @@ use crate::format::SEGMENT_HEADER_BYTES;
 /// 32-bit numbers on disk.
 pub const MAX_RECORD_BYTES: usize = 1 << 31;
 
+/// How records get to their segment. The bytes on disk are the same, and so is what they survive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogBackend {
+    /// Mapped where the file system is known to be good for it ([`vfs::MapSupport`]), else positional.
+    #[default]
+    Auto,
+    /// Small records that are not synced at once are stored into mapped memory, without a system call. Whatever cannot
+    /// be mapped is written.
+    Mapped,
+    /// One positional write a record.
+    Positional,
+}
+
 /// Options of a [`Wal`](crate::Wal). All may differ from one opening to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalOptions {
-    /// The size that a segment file is allocated with; 64 MiB by default, from 4 KiB to 2 GiB. A record that does not
-    /// fit gets a segment as large as it needs. Larger segments are rolled less often and returned to the file system
-    /// in larger pieces.
+    /// The size of a segment file; 64 MiB by default, from 4 KiB to 2 GiB. The first ones are smaller: 4 MiB, then twice
+    /// the size of the one before. A record that does not fit gets a segment as large as it needs. Larger segments are
+    /// rolled less often and returned to the file system in larger pieces.
     pub segment_bytes: u64,
     /// How many records may be reserved and not yet covered by the contiguously filled part of the log; 4096 by
     /// default, a power of two from 2 to 2^20. More only help when a writer is descheduled while others go on.
     pub open_records_max: usize,
+    /// How records get to their segment; [`LogBackend::Auto`] by default.
+    pub backend: LogBackend,
+    /// The most bytes of segments that are mapped at a time, those that wait for their turn included; 16 MiB by default,
+    /// from 16 KiB to 4 GiB. In use when the back-end is mapped.
+    pub window_bytes: u64,
+    /// How many files of retired segments are kept to become further ones; 2 by default, at most 64. 0: none, and a
+    /// torn tail is always told from a clean end (see [`Tail::Unsealed`](crate::Tail::Unsealed)).
+    pub spare_segments_max: usize,
+    /// Make what was appended durable in the background, every so often; `None` by default: when somebody asks for it,
+    /// and when a segment was left.
+    pub sync_interval: Option<Duration>,
+    /// Whether the log runs threads of its own, for what is done off the way of an append; true by default. Without
+    /// them call [`Wal::maintain`](crate::Wal::maintain), or leave it to those who append.
+    pub helper_threads: bool,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, open_records_max: 4096 }
+        Self {
+            segment_bytes: 64 << 20,
+            open_records_max: 4096,
+            backend: LogBackend::Auto,
+            window_bytes: 16 << 20,
+            spare_segments_max: 2,
+            sync_interval: None,
+            helper_threads: true,
+        }
     }
 }
 
@@ -40,6 +77,15 @@ impl WalOptions {
         let open = self.open_records_max;
         if !open.is_power_of_two() || !(2..=1 << 20).contains(&open) {
             return invalid("open_records_max", open as u64, "a power of two from 2 to 2^20");
+        }
+        if !(16 << 10..=4 << 30).contains(&self.window_bytes) {
+            return invalid("window_bytes", self.window_bytes, "from 16 KiB to 4 GiB");
+        }
+        if self.spare_segments_max > 64 {
+            return invalid("spare_segments_max", self.spare_segments_max as u64, "at most 64");
+        }
+        if self.sync_interval.is_some_and(|interval| interval.is_zero()) {
+            return invalid("sync_interval", 0, "longer than 0");
         }
         Ok(())
     }

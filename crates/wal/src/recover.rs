@@ -53,6 +53,15 @@ pub enum Tail {
         /// What stands there.
         reason: String,
     },
+    /// The last segment's file had an earlier use, and the log was not closed: behind the last whole record stands the
+    /// earlier use, or the beginning of a record that a crash cut short. No whole record stands there. To have the two
+    /// told apart, set [`WalOptions::spare_segments_max`](crate::WalOptions::spare_segments_max) to 0.
+    Unsealed {
+        /// The segment's file.
+        path: PathBuf,
+        /// The end of the last whole record: an offset in the file, in bytes.
+        offset: u64,
+    },
 }
 
 /// A place that was left out in the mode [`RecoveryMode::SkipDamaged`].
@@ -112,6 +121,7 @@ pub fn recover<E>(
         mode,
         tail: Tail::Clean,
         end: None,
+        is_cut: chain.is_cut,
         infos: chain.files,
         records: 0,
         bytes: 0,
@@ -137,6 +147,8 @@ struct Reading<'a> {
     tail: Tail,
     /// The end of what was read, in the last segment that was.
     end: Option<Predecessor>,
+    /// Records stand in segments behind the chain.
+    is_cut: bool,
     /// All segment files, oldest first; those that were read become live.
     infos: Vec<SegmentInfo>,
     records: u64,
@@ -163,7 +175,7 @@ impl Reading<'_> {
                     self.bytes += record.payload.len() as u64;
                 }
                 Err(ending) if self.mode == RecoveryMode::SkipDamaged => {
-                    if !self.skip(&mut reader, &ending)? {
+                    if !self.skip(&mut reader, &ending, link)? {
                         break ending;
                     }
                 }
@@ -174,20 +186,29 @@ impl Reading<'_> {
         if self.mode == RecoveryMode::SkipDamaged || (ending.is_whole && link.end.is_some()) {
             return Ok(true);
         }
-        self.end_of_log(reader, &ending, later)?;
+        self.end_of_log(reader, &ending, link, later)?;
         Ok(false)
     }
 
     /// Notes a damaged place, and looks for the next record behind it; answers whether there is one.
-    fn skip(&mut self, reader: &mut SegmentReader, ending: &Ending) -> Result<bool, Error> {
+    fn skip(
+        &mut self,
+        reader: &mut SegmentReader,
+        ending: &Ending,
+        link: &Link,
+    ) -> Result<bool, Error> {
         if ending.is_whole {
             return Ok(false);
         }
         let path = reader.path().to_owned();
         let (offset, reason) = (ending.offset, ending.reason.to_string());
         let goes_on = reader.resync(ending.offset)?;
-        // Zeros behind the last record of the last segment are unused room, not damage.
-        if goes_on || reader.has_known_end() || reader.survey(ending.good_until)?.written {
+        // Zeros behind the last record of the last segment are unused room, not damage; so is what stands there from an
+        // earlier use of the file.
+        if goes_on
+            || reader.has_known_end()
+            || (!link.is_recycled && reader.survey(ending.good_until)?.written)
+        {
             self.damaged_places += 1;
             self.first_damage.get_or_insert(Damage { path, offset, reason });
         }
@@ -199,6 +220,7 @@ impl Reading<'_> {
         &mut self,
         mut reader: SegmentReader,
         ending: &Ending,
+        link: &Link,
         later: &[Link],
     ) -> Result<(), Error> {
         let survey = reader.survey(ending.good_until)?;
@@ -217,18 +239,28 @@ impl Reading<'_> {
             let offset = ending.offset;
             return Err(Error::Corrupt { path, offset, expected: expected.into(), found: reason });
         }
-        if ending.is_whole || (later.is_empty() && !survey.written) {
+        let offset = ending.good_until;
+        let is_last = later.is_empty() && !self.is_cut;
+        if is_last && (ending.is_whole || (!link.is_recycled && !survey.written)) {
             return Ok(());
         }
-        let offset = ending.good_until;
+        // Of a recycled file's unused room only this can be said: no chunk of this segment is in it.
+        let is_unsealed = is_last && link.is_recycled && survey.chunks == 0;
+        if is_unsealed && reader.ends_with_mark(offset)? {
+            return Ok(());
+        }
         if self.mode == RecoveryMode::AbsoluteConsistency {
             return Err(Error::TornTail { path, offset, reason });
         }
-        self.tail = Tail::Torn { path, offset, reason };
+        self.tail = if is_unsealed {
+            Tail::Unsealed { path, offset }
+        } else {
+            Tail::Torn { path, offset, reason }
+        };
         Ok(())
     }
 
-    /// Whether a mark in one of these segments, or the header of one behind the first, says that what is before them
+    /// Whether a mark in one of these segments, or the link of one behind the first, says that what is before them
     /// is durable.
     fn any_vouches(&self, later: &[Link]) -> Result<bool, Error> {
         if later.iter().skip(1).any(|link| link.predecessor_vouched > 0) {

@@ -1,27 +1,32 @@
-//! New segments: creating a file, durably, and switching to it.
+//! New segments: taking one that is ready, or making one, and switching to it.
 //!
-//! Order, and why. The file is created and allocated first, so that a full disk is found while the old segment still
-//! takes small records. Then the tail is frozen, which fixes the exact end of the old segment; the header that states
-//! that end is written and synced, then the directory; only then can a record be reserved in the new segment. Once a
-//! header with the old segment's end may be on disk, that segment stays frozen even if the rest fails: a record
-//! appended behind the stated end would be lost.
+//! Order, and why. The segment is made ready first (`prepare`), by a helper if it is in time, so that a full disk is
+//! found while the old segment still takes records. Then the tail is frozen, which fixes the exact end of the old
+//! segment; then the link that states that end is written; only then can a record be reserved in the new segment. No
+//! sync stands in between: the link becomes durable with the first synced record of its segment, and until then nothing
+//! in the segment counts as durable. Once a link with the old segment's end may be on disk, that segment stays frozen
+//! even if the rest fails: a record appended behind the stated end would be lost.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use base::SegmentNumber;
 use base::record::framed_len;
-use base::sync::atomic::Ordering;
-use base::sync::{Arc, now};
-use vfs::{ErrorKind, Fs};
+use base::sync::now;
+use vfs::ErrorKind;
 
-use crate::backend::{Backend, Positional};
 use crate::error::Error;
-use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_file_name};
-use crate::log::{Tail, Wal};
-use crate::options::Predecessor;
+use crate::format::{LINK_OFFSET, SEGMENT_HEADER_BYTES, SegmentLink, segment_file_name};
+use crate::log::Log;
+use crate::prepare::{PrepareFailed, Source, Spare, prepare};
 use crate::segments::Segment;
+use crate::tail::Tail;
+use crate::window::Window;
 
-/// Who starts new segments; its lock is held while that is done.
+/// The first segment of a log has at most this size, each further one twice the size of the one before, up to the
+/// option's: a log that little is written to takes little space, and little time to open.
+pub(crate) const FIRST_BYTES_MAX: u64 = 4 << 20;
+
+/// Who makes new segments; its lock is held while that is done.
 #[derive(Debug)]
 pub(crate) struct Roller {
     last_number: SegmentNumber,
@@ -33,52 +38,21 @@ impl Roller {
     }
 }
 
-/// A segment that could not be created.
-pub(crate) struct CreateFailed {
-    pub error: Error,
-    /// Its file is there and could not be removed.
-    pub left_behind: bool,
+/// A segment that is ready for use.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub segment: Arc<Segment>,
+    /// Its first windows, in order, if any are mapped.
+    pub windows: Vec<Arc<Window>>,
 }
 
-/// Creates the file of segment `number` with `file_bytes` bytes, asks `freeze` for its predecessor and how much of that
-/// is durable, and makes header and directory entry durable. A file that exists is left alone; one that could not be
-/// completed is removed again, to give its space back.
-pub(crate) fn create_segment(
-    fs: &dyn Fs,
-    dir: &Path,
-    number: SegmentNumber,
-    file_bytes: u64,
-    freeze: impl FnOnce() -> (Option<Predecessor>, u64),
-) -> Result<Box<dyn Backend>, CreateFailed> {
-    let path = dir.join(segment_file_name(number));
-    let file = fs
-        .create(&path)
-        .map_err(|error| CreateFailed { error: error.into(), left_behind: false })?;
-    let prepare = || {
-        file.allocate(0, file_bytes)?;
-        let (predecessor, predecessor_vouched) = freeze();
-        let header = SegmentHeader { number, predecessor, predecessor_vouched };
-        file.write_all_at(&header.encode(), 0)?;
-        file.sync_all()?;
-        fs.sync_dir(dir)
-    };
-    match prepare() {
-        Ok(()) => Ok(Box::new(Positional(file))),
-        Err(error) => {
-            drop(file);
-            let left_behind =
-                fs.remove(&path).is_err_and(|error| error.kind() != ErrorKind::NotFound);
-            Err(CreateFailed { error: error.into(), left_behind })
-        }
-    }
+/// Whether a segment of `capacity` bytes can begin with a record of `payload_len` bytes.
+fn holds(capacity: u64, payload_len: usize) -> bool {
+    SEGMENT_HEADER_BYTES + framed_len(SEGMENT_HEADER_BYTES, payload_len) <= capacity
 }
 
-impl Wal {
-    /// Starts a new segment, so that [`Wal::retire_before`] can remove the current one later. When the current one
-    /// holds no record, it stays.
-    ///
-    /// # Errors
-    /// As [`Wal::make_room`].
+impl Log {
+    /// As [`Wal::roll`](crate::Wal::roll).
     pub fn roll(&self) -> Result<(), Error> {
         self.roll_when(0, |tail| tail.offset > SEGMENT_HEADER_BYTES)
     }
@@ -96,60 +70,153 @@ impl Wal {
             return Ok(());
         }
         let started = now();
+        let ready = self.ready.lock().take();
+        let ready = match ready {
+            Some(ready) if holds(ready.segment.capacity, payload_len) => ready,
+            ready => {
+                // Its number is passed over; its file is as good as another.
+                if let Some(Ready { segment, .. }) = ready {
+                    self.dispose(&segment);
+                }
+                self.counters.segments_unprepared.add(1);
+                let segment = self.make_ready(&mut roller, payload_len)?;
+                Ready { segment: Arc::new(segment), windows: Vec::new() }
+            }
+        };
+        let rolled = self.switch_to(ready);
+        self.counters.roll_nanos.add_time(now().saturating_duration_since(started));
+        rolled
+    }
+
+    /// Makes a segment ready for use, with room for a record of `payload_len` bytes.
+    fn make_ready(&self, roller: &mut Roller, payload_len: usize) -> Result<Segment, Error> {
         let number = roller.last_number.next().ok_or_else(|| Error::NumbersExhausted {
             dir: self.dir.clone(),
             last: roller.last_number,
         })?;
         // Numbers are not used twice: a file whose creation failed may still be there after a crash.
         roller.last_number = number;
-        let record_end = SEGMENT_HEADER_BYTES + framed_len(SEGMENT_HEADER_BYTES, payload_len);
-        // A record larger than a segment gets one with room for others beside it: a small one that comes first must not
-        // spoil it.
-        let file_bytes = if record_end > self.options.segment_bytes {
-            (record_end + self.options.segment_bytes).min(u64::from(u32::MAX).max(record_end))
-        } else {
-            self.options.segment_bytes
-        };
-        let mut base = 0;
-        let created = create_segment(&*self.fs, &self.dir, number, file_bytes, || {
-            let predecessor = self.freeze(&mut base);
-            (Some(predecessor.0), predecessor.1)
-        });
-        match created {
-            Ok(backend) => {
-                self.install(Arc::new(Segment::new(number, base, file_bytes, backend)));
-                self.counters.segments_created.add(1);
-                self.counters.roll_nanos.add_time(now().saturating_duration_since(started));
-                Ok(())
+        let source = self.source(payload_len);
+        match prepare(&*self.fs, &self.dir, number, source, |_| Ok(())) {
+            Ok(segment) => {
+                let count = match source {
+                    Source::New { .. } => &self.counters.segments_created,
+                    Source::Spare(_) => &self.counters.segments_recycled,
+                };
+                count.add(1);
+                Ok(segment)
             }
-            Err(CreateFailed { error, left_behind }) => {
+            Err(PrepareFailed { error, left_behind }) => {
                 if left_behind {
                     self.segments.lock().push_junk(number);
+                }
+                if let Source::Spare(spare) = source {
+                    // The renaming may have been what failed.
+                    self.segments.lock().push_junk(spare.number);
                 }
                 Err(error)
             }
         }
     }
 
-    /// Ends the current segment where it is: its number and end, and how many of its bytes are durable. `next_base` is
-    /// set to the position of that end.
-    fn freeze(&self, next_base: &mut u64) -> (Predecessor, u64) {
-        let mut tail = self.tail.lock();
-        tail.frozen = true;
-        tail.segment.close(tail.offset);
-        *next_base = tail.end();
-        let vouched = tail.segment.vouched(self.durable.load(Ordering::Acquire));
-        let end_offset = tail.offset;
-        (Predecessor { segment: tail.segment.number, end_offset }, vouched.min(end_offset))
+    /// What the next segment is made of.
+    fn source(&self, payload_len: usize) -> Source {
+        let usual = self.options.segment_bytes;
+        if holds(usual, payload_len)
+            && let Some(spare) = self.spares.lock().pop()
+        {
+            return Source::Spare(spare);
+        }
+        let grown = self.tail.lock().segment.capacity.saturating_mul(2).min(usual);
+        let file_bytes = if holds(grown, payload_len) {
+            grown
+        } else if holds(usual, payload_len) {
+            usual
+        } else {
+            // A record larger than a segment gets one with room for others beside it: a small one that comes first must
+            // not spoil it.
+            let end = SEGMENT_HEADER_BYTES + framed_len(SEGMENT_HEADER_BYTES, payload_len);
+            (end + usual).min(u64::from(u32::MAX).max(end))
+        };
+        Source::New { file_bytes }
     }
 
-    /// Lets records into a segment whose header and directory entry are durable.
-    fn install(&self, segment: Arc<Segment>) {
+    /// Goes on in a segment that is ready. The caller is the only one that rolls.
+    fn switch_to(&self, ready: Ready) -> Result<(), Error> {
+        let Ready { segment, windows } = ready;
+        let plain = Arc::new(Window::plain(&segment));
+        let (base, link) = self.freeze();
+        let written = segment.file.write_all_at(&link.encode(segment.number), LINK_OFFSET);
+        if let Err(error) = written {
+            drop((plain, windows));
+            let path = self.dir.join(segment_file_name(segment.number));
+            if self.fs.remove(&path).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+                self.segments.lock().push_junk(segment.number);
+            }
+            return Err(error.into());
+        }
+        segment.begin(base);
         // Listed before anything can be reserved in it, so that a sync finds it.
         self.segments.lock().push(Arc::clone(&segment));
+        self.tail.lock().go_on(segment, plain, &windows);
+        self.helpers.notify();
+        Ok(())
+    }
+
+    /// Ends the current segment where it is; the position of that end, and the link that states it.
+    fn freeze(&self) -> (u64, SegmentLink) {
         let mut tail = self.tail.lock();
-        tail.segment = segment;
-        tail.offset = SEGMENT_HEADER_BYTES;
-        tail.frozen = false;
+        let predecessor = tail.freeze();
+        let vouched = tail.segment.vouched(self.durable().get());
+        let predecessor_vouched = vouched.min(predecessor.end_offset);
+        (tail.end(), SegmentLink { predecessor: Some(predecessor), predecessor_vouched })
+    }
+
+    /// Has the next segment ready, if enough of this one is used and nobody else is at it. Answers whether it made one.
+    pub(crate) fn prepare_ahead(&self) -> Result<bool, Error> {
+        let is_due = {
+            let tail = self.tail.lock();
+            tail.offset >= tail.segment.capacity / 4
+        };
+        if !is_due {
+            return Ok(false);
+        }
+        let Some(mut roller) = self.roller.try_lock() else { return Ok(false) };
+        if self.failure().is_some() || self.ready.lock().is_some() {
+            return Ok(false);
+        }
+        let segment = self.make_ready(&mut roller, 0)?;
+        *self.ready.lock() = Some(Ready { segment: Arc::new(segment), windows: Vec::new() });
+        self.counters.segments_prepared.add(1);
+        Ok(true)
+    }
+
+    /// Keeps the file of a segment that was ready and is not used, or removes it.
+    fn dispose(&self, segment: &Segment) {
+        let spare = Spare { number: segment.number, file_bytes: segment.capacity };
+        if !self.keep(spare) {
+            self.segments.lock().push_junk(segment.number);
+        }
+    }
+
+    /// Keeps a file for another segment, if it fits and not enough are kept.
+    pub(crate) fn keep(&self, spare: Spare) -> bool {
+        let mut spares = self.spares.lock();
+        let is_kept = spare.file_bytes == self.options.segment_bytes
+            && spares.len() < self.options.spare_segments_max;
+        if is_kept {
+            spares.push(spare);
+        }
+        is_kept
+    }
+
+    /// Removes the files that were kept for further segments: the log is closed.
+    pub(crate) fn remove_spares(&self) {
+        let ready = self.ready.lock().take().map(|ready| ready.segment.number);
+        let spares = std::mem::take(&mut *self.spares.lock());
+        for number in spares.into_iter().map(|spare| spare.number).chain(ready) {
+            // What stays is found by the next opening, as a file that belongs to no log.
+            let _stays_until_then = self.fs.remove(&self.dir.join(segment_file_name(number)));
+        }
     }
 }

@@ -7,13 +7,12 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 
 use base::SegmentNumber;
-use base::sync::Arc;
 use base::sync::atomic::{AtomicU64, Ordering};
-use vfs::{ErrorKind, Fs};
+use vfs::{ErrorKind, File, Fs};
 
-use crate::backend::Backend;
 use crate::error::Error;
 use crate::format::{SEGMENT_HEADER_BYTES, salt, segment_file_name};
 use crate::options::{SegmentInfo, SegmentState};
@@ -21,26 +20,45 @@ use crate::options::{SegmentInfo, SegmentState};
 /// An end that is not yet known.
 const OPEN: u64 = u64::MAX;
 
-/// A segment that this log created.
+/// A segment that this log created: ready for use, in use, or closed.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub number: SegmentNumber,
-    /// The position of the file's first byte.
-    pub base: u64,
     /// The size it was allocated with: no record ends behind it.
     pub capacity: u64,
-    pub backend: Box<dyn Backend>,
+    pub file: Arc<dyn File>,
+    /// The position of the file's first byte, once the segment is in use.
+    base: AtomicU64,
     /// Offset of the exact end, once closed.
     end: AtomicU64,
+    /// How many read it while it is written: its file must not become another segment's.
+    readers: AtomicU64,
 }
 
 impl Segment {
-    pub fn new(number: SegmentNumber, base: u64, capacity: u64, backend: Box<dyn Backend>) -> Self {
-        Self { number, base, capacity, backend, end: AtomicU64::new(OPEN) }
+    pub fn new(number: SegmentNumber, capacity: u64, file: Arc<dyn File>) -> Self {
+        Self {
+            number,
+            capacity,
+            file,
+            base: AtomicU64::new(0),
+            end: AtomicU64::new(OPEN),
+            readers: AtomicU64::new(0),
+        }
     }
 
     pub fn salt(&self) -> u32 {
         salt(self.number)
+    }
+
+    /// The position of the file's first byte.
+    pub fn base(&self) -> u64 {
+        self.base.load(Ordering::Acquire)
+    }
+
+    /// Takes the segment into use, once, before anybody can reserve in it.
+    pub fn begin(&self, base: u64) {
+        self.base.store(base, Ordering::Release);
     }
 
     /// Fixes the end, under the tail's lock. Called again, it is with the same end.
@@ -53,21 +71,36 @@ impl Segment {
         Some(self.end.load(Ordering::Acquire)).filter(|&end| end != OPEN)
     }
 
-    /// How many of the file's leading bytes are durable when the log is up to position `durable`.
-    ///
-    /// From the base on this is at least the header: that was synced before the segment could be used. So a number
-    /// above 0 also says that everything before the segment is durable.
+    /// How many of the file's leading bytes are durable when the log is up to position `durable`; 0 while it is not
+    /// known that header and link are. So a number above 0 also says that everything before the segment is durable.
     pub fn vouched(&self, durable: u64) -> u64 {
-        durable.checked_sub(self.base).map_or(0, |bytes| bytes.max(SEGMENT_HEADER_BYTES))
+        durable.checked_sub(self.base()).filter(|&bytes| bytes >= SEGMENT_HEADER_BYTES).unwrap_or(0)
+    }
+
+    /// One more reader; only while the segment is listed.
+    pub fn retain(&self) {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One reader less.
+    pub fn release(&self) {
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether somebody reads it.
+    pub fn is_read(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
     }
 }
 
-/// What [`Wal::retire_before`](crate::Wal::retire_before) removed.
+/// What [`Wal::retire_before`](crate::Wal::retire_before) did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetireReport {
-    /// Segment files removed.
+    /// Segments that are no part of the log any more.
     pub segments: u64,
-    /// Their sizes as allocated, in bytes.
+    /// So many of their files were kept, to become other segments; the rest was removed.
+    pub kept: u64,
+    /// The sizes as allocated, in bytes, of the files that were removed.
     pub file_bytes: u64,
 }
 
@@ -83,7 +116,7 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
-    fn number(&self) -> SegmentNumber {
+    pub fn number(&self) -> SegmentNumber {
         match self {
             Self::Found(info) => info.number,
             Self::Own(segment) => segment.number,
@@ -132,8 +165,8 @@ impl SegmentList {
             Entry::Own(segment) => Some(segment),
             Entry::Found(_) | Entry::Junk(_) => None,
         });
-        own.filter(|segment| segment.base < to)
-            .filter(|segment| segment.end().is_none_or(|end| segment.base + end > from))
+        own.filter(|segment| segment.base() < to)
+            .filter(|segment| segment.end().is_none_or(|end| segment.base() + end > from))
             .cloned()
             .collect()
     }
@@ -153,6 +186,20 @@ impl SegmentList {
         self.0.iter().map(Entry::file_bytes).sum()
     }
 
+    /// The first own segment whose records are not all before the position `from`, with one reader more.
+    pub fn reader_at(&self, from: u64) -> Option<Arc<Segment>> {
+        let holds = |segment: &&Arc<Segment>| {
+            segment.base() >= from || segment.end().is_none_or(|end| segment.base() + end > from)
+        };
+        let mut own = self.0.iter().filter_map(|entry| match entry {
+            Entry::Own(segment) => Some(segment),
+            Entry::Found(_) | Entry::Junk(_) => None,
+        });
+        let segment = own.find(holds)?;
+        segment.retain();
+        Some(Arc::clone(segment))
+    }
+
     /// Takes out the junk, and every closed segment whose number is below `keep_from` and whose records are all filled
     /// (they end at or before the position `filled`).
     pub fn take_due(&mut self, keep_from: SegmentNumber, filled: u64) -> Vec<Entry> {
@@ -160,7 +207,7 @@ impl SegmentList {
             Entry::Junk(_) => true,
             Entry::Found(info) => info.number < keep_from,
             Entry::Own(segment) => {
-                let is_filled = segment.end().is_some_and(|end| segment.base + end <= filled);
+                let is_filled = segment.end().is_some_and(|end| segment.base() + end <= filled);
                 is_filled && segment.number < keep_from
             }
         };

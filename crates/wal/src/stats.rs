@@ -19,27 +19,66 @@ pub struct WalStats {
     pub syncs: u64,
     /// Time spent in them.
     pub sync_time: Duration,
-    /// Segments created, the first one included.
+    /// Segments made of a new file, the first one included.
     pub segments_created: u64,
-    /// Time spent creating them, during which writers that need room wait.
+    /// Segments made of a retired one's file.
+    pub segments_recycled: u64,
+    /// So many of both were made ahead, by a helper.
+    pub segments_prepared: u64,
+    /// So many were made by a writer that needed one at once: the helper was behind, or there is none.
+    pub segments_unprepared: u64,
+    /// Segments that a helper could not make.
+    pub prepare_failures: u64,
+    /// Time that writers spent starting a new segment, those that waited for one not counted.
     pub roll_time: Duration,
     /// Segment files removed.
     pub segments_removed: u64,
     /// Times that a writer found the ring of open records full and waited.
     pub ring_waits: u64,
+    /// Syncs of segments that nothing is added to any more, by a helper.
+    pub left_syncs: u64,
+    /// Syncs because the interval had passed, by a helper.
+    pub interval_syncs: u64,
+    /// Windows that were mapped.
+    pub windows_mapped: u64,
+    /// Windows that the pool did not pay for.
+    pub windows_refused: u64,
+    /// Windows that could not be mapped, after which none is any more.
+    pub windows_failed: u64,
+    /// Bytes that are mapped now.
+    pub mapped_bytes: u64,
+    /// Records that were written because their place was not mapped; 0 when none is to be.
+    pub unmapped_records: u64,
 }
 
-/// Counters that are not kept under a lock anyway.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub aborted: Counter,
-    pub syncs: Counter,
-    pub sync_nanos: Counter,
-    pub segments_created: Counter,
-    pub roll_nanos: Counter,
-    pub segments_removed: Counter,
-    pub ring_waits: Counter,
+macro_rules! counters {
+    ($($name:ident),*; $($time:ident => $nanos:ident),*) => {
+        /// Counters that are not kept under a lock anyway.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub $name: Counter,)*
+            $(pub $nanos: Counter,)*
+        }
+
+        impl Counters {
+            /// Their values, and nothing else.
+            pub fn stats(&self) -> WalStats {
+                WalStats {
+                    $($name: self.$name.get(),)*
+                    $($time: self.$nanos.time(),)*
+                    ..WalStats::default()
+                }
+            }
+        }
+    };
 }
+
+counters!(
+    aborted, syncs, segments_created, segments_recycled, segments_prepared, segments_unprepared,
+    prepare_failures, segments_removed, ring_waits, left_syncs, interval_syncs, windows_mapped,
+    windows_refused, windows_failed;
+    sync_time => sync_nanos, roll_time => roll_nanos
+);
 
 /// A number that only grows; nothing is ordered by it.
 #[derive(Debug, Default)]

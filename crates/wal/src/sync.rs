@@ -14,11 +14,12 @@
 //! that of others finished before, looks for waiters afterwards.
 
 use base::sync::atomic::{AtomicU64, Ordering, fence};
-use base::sync::{Condvar, Mutex, now};
+use base::sync::{Condvar, Instant, Mutex, now};
 
 use crate::error::{Error, Failure};
-use crate::log::Wal;
+use crate::log::Log;
 use crate::position::LogPosition;
+use crate::reader::ReadUpTo;
 
 /// Who leads, and where the others wait.
 #[derive(Debug, Default)]
@@ -55,13 +56,8 @@ impl Drop for Leadership<'_> {
     }
 }
 
-impl Wal {
-    /// Waits until everything up to position `upto` (the end of a record, inclusive of it) is on stable storage. The
-    /// records before it must be filled by their owners meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::Failed`]: the sync, or an earlier one, failed; which of the records since the last durable position
-    /// are on disk is unknown. [`Error::UnknownPosition`]: not a position of this log.
+impl Log {
+    /// As [`Wal::sync`](crate::Wal::sync).
     pub fn sync(&self, upto: LogPosition) -> Result<(), Error> {
         if self.durable() >= upto {
             return Ok(());
@@ -97,6 +93,47 @@ impl Wal {
         }
     }
 
+    /// How far the log is.
+    pub(crate) fn reached(&self, upto: ReadUpTo) -> LogPosition {
+        match upto {
+            ReadUpTo::Durable => self.durable(),
+            ReadUpTo::Filled => self.filled(),
+        }
+    }
+
+    /// Waits until the log is past `position`; `false` when `deadline` came first.
+    pub(crate) fn wait_past(
+        &self,
+        position: LogPosition,
+        upto: ReadUpTo,
+        deadline: Option<Instant>,
+    ) -> Result<bool, Error> {
+        let group = &self.syncing;
+        let mut has_leader = group.has_leader.lock();
+        loop {
+            if self.reached(upto) > position {
+                return Ok(true);
+            }
+            self.check()?;
+            // The end of a round wakes all; what is filled wakes those that have announced themselves.
+            group.fill_waiters.fetch_add(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            let mut is_late = false;
+            if self.reached(upto) <= position {
+                match deadline {
+                    None => has_leader = group.changed.wait(has_leader),
+                    Some(deadline) => {
+                        (has_leader, is_late) = group.changed.wait_until(has_leader, deadline);
+                    }
+                }
+            }
+            group.fill_waiters.fetch_sub(1, Ordering::Relaxed);
+            if is_late {
+                return Ok(self.reached(upto) > position);
+            }
+        }
+    }
+
     /// One round, by the leader: what is filled becomes durable.
     fn sync_filled(&self) -> Result<(), Error> {
         let filled = self.ring.published();
@@ -104,7 +141,7 @@ impl Wal {
         let segments = self.segments.lock().between(durable, filled);
         let started = now();
         for segment in segments {
-            if let Err(cause) = segment.backend.sync() {
+            if let Err(cause) = segment.file.sync_data() {
                 // Never tried again: the system may have marked what it could not write as clean.
                 self.poison(Failure::new(cause));
                 return self.check();

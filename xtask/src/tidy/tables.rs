@@ -128,4 +128,5 @@ pub(super) const UNSAFE_FILES: &[Exception] = &[
     exception("crates/vfs/src/map.rs", "mapped files are touched through raw pointers only"),
     exception("crates/vfs/src/real/linux.rs", "mapping a file, and advice on the mapping"),
     exception("crates/vfs/src/real/portable.rs", "mapping a file where Linux's calls are missing"),
+    exception("crates/wal/src/backend/mapped.rs", "stores records into mapped segments"),
 ];

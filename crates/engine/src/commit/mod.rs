@@ -174,7 +174,10 @@ impl Shared {
         let log_end = log.end();
         let (ticket, last_seq) = (turn.ticket, turn.last_seq);
 
-        if let Err(error) = log.fill(&[&batch.header(first_seq), batch.entry_bytes()]) {
+        let header = batch.header(first_seq);
+        let record: [&[u8]; 2] = [&header, batch.entry_bytes()];
+        let filled = if is_synced { log.fill_to_sync(&record) } else { log.fill(&record) };
+        if let Err(error) = filled {
             drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
             return Err(self.explained(Error::Log(error.into())));
         }

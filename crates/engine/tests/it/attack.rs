@@ -334,6 +334,8 @@ fn a_write_that_the_log_refuses_gives_its_memory_back() {
     let options = Options { write_buffer_size: 64 << 20, wal_segment_bytes: 1 << 20, ..small() };
     let db = Db::open_on(sim(&fs), "/db", options).unwrap();
     let other = db.create_family("other").unwrap();
+    // From now on, so that no segment is made ahead.
+    fs.inject(Fault::new(Operation::Create, Effect::NO_SPACE).on_path(".log").times(u64::MAX));
     let gate = Gate::shut(&fs, |operation, path| operation == Operation::Create && is_table(path));
     for i in 0..600u32 {
         db.put(i.to_be_bytes(), [1; 1000]).unwrap();
@@ -341,7 +343,6 @@ fn a_write_that_the_log_refuses_gives_its_memory_back() {
     // It waits for the flush of all that; its record will need a new segment.
     let large = std::thread::spawn(move || other.put("large", vec![1; 900 << 10]));
     std::thread::sleep(Duration::from_millis(200));
-    fs.inject(Fault::new(Operation::Create, Effect::NO_SPACE).on_path(".log").times(u64::MAX));
     let opener = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
         gate.open();

@@ -279,7 +279,7 @@ fn writers_that_are_stopped_are_told_when_compactions_go_on_failing() {
 /// Design: a full disk is a typed refusal, reads go on, and writes heal by themselves once there is room.
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_heals() {
-    for (seed, room) in [(1, 300), (2, 200), (3, 250), (4, 100), (5, 40)] {
+    for (seed, room) in [(1, 60), (2, 120), (3, 20), (4, 100), (5, 40)] {
         let mut session = Session::new(seed);
         session.open().expect("an empty disk");
         for _ in 0..20 {

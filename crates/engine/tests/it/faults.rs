@@ -117,10 +117,16 @@ fn endure_all(operations: &[(Operation, &str)], effects: &[Effect]) {
 /// R4, C9: whatever fails once is done again, or is a typed error.
 #[test]
 fn a_failing_operation_on_any_file_loses_nothing() {
-    use Operation::{Allocate, Create, CreateDir, List, Lock, Remove, Rename, SyncDir, Write};
+    use Operation::{
+        Allocate, Create, CreateDir, List, Lock, Map, MapWrite, Populate, Remove, Rename, SyncDir,
+        Write,
+    };
     let operations = [
         (Create, ".log"),
         (Allocate, ".log"),
+        (Map, ".log"),
+        (Populate, ".log"),
+        (MapWrite, ".log"),
         (Write, ".log"),
         (Remove, ".log"),
         (Create, ".sst"),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{Random, chain};
+use crate::support::{Random, backend, chain};
 use engine::{
     Db, Error, ErrorKind, Family, FamilyId, Iter, Options, Snapshot, WriteBatch, WriteOptions,
 };
@@ -31,6 +31,8 @@ pub fn tiny() -> Options {
         write_buffer_size: 64 << 10,
         max_write_buffer_number: 3,
         wal_segment_bytes: 256 << 10,
+        wal_backend: backend(),
+        wal_window_bytes: 64 << 10,
         target_file_size_base: 64 << 10,
         max_bytes_for_level_base: 64 << 10,
         level0_file_num_compaction_trigger: 2,
@@ -359,7 +361,8 @@ impl Session {
             let count = |part: &str| entries.iter().filter(|e| e.name.contains(part)).count();
             let found = [count("MANIFEST-"), count(".log"), count(".sst"), entries.len()];
             // CURRENT and LOCK besides.
-            if found == [1, 1, tables, tables + 4] && stats.in_flight_bytes == 0 {
+            let logs = 1 + stats.log_spare_files as usize;
+            if found == [1, logs, tables, tables + 3 + logs] && stats.in_flight_bytes == 0 {
                 return;
             }
             // Files are removed by a thread of their own.

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use engine::{Db, Options};
+use engine::{Db, LogBackend, Options};
 use std::path::Path;
 
 /// A small, seeded source of numbers (SplitMix64).
@@ -26,12 +26,21 @@ impl Random {
     }
 }
 
+/// How records get to the log: mapped, or as `POLDER_LOG_BACKEND=positional` says.
+pub fn backend() -> LogBackend {
+    match std::env::var("POLDER_LOG_BACKEND").as_deref() {
+        Ok("positional") => LogBackend::Positional,
+        _ => LogBackend::Auto,
+    }
+}
+
 /// Options under which a few megabytes of writes pass through every part of the engine.
 pub fn small() -> Options {
     Options {
         write_budget: Some(1 << 20),
         write_buffer_size: 128 << 10,
         wal_segment_bytes: 256 << 10,
+        wal_backend: backend(),
         target_file_size_base: 128 << 10,
         max_bytes_for_level_base: 512 << 10,
         block_cache_bytes: 1 << 20,

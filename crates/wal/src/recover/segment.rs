@@ -4,17 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::SegmentNumber;
-use base::record::{Reason, Record, RecordReader, Survey};
+use base::record::{HEADER_BYTES, Reason, Record, RecordReader, Survey};
 use vfs::{Access, File, Fs};
 
 use crate::error::Error;
-use crate::format::{HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader, salt, segment_file_name};
+use crate::format::{
+    HEAD_LEN, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentLink, salt,
+    segment_file_name,
+};
 
 type ReadAt = Box<dyn FnMut(u64, &mut [u8]) -> vfs::Result<usize>>;
 
 /// The records of one segment, up to its known end or the file's.
 pub(crate) struct SegmentReader {
     path: PathBuf,
+    file: Arc<dyn File>,
     records: RecordReader<ReadAt>,
     end: Option<u64>,
 }
@@ -41,12 +45,13 @@ impl SegmentReader {
         let path = dir.join(segment_file_name(number));
         let file: Arc<dyn File> = fs.open(&path, Access::Read)?;
         let limit = end.unwrap_or(u64::MAX);
+        let source = Arc::clone(&file);
         let read_at: ReadAt = Box::new(move |offset, buf| {
             let wanted = limit.saturating_sub(offset).min(buf.len() as u64) as usize;
-            file.read_at(&mut buf[..wanted], offset)
+            source.read_at(&mut buf[..wanted], offset)
         });
         let records = RecordReader::new(salt(number), SEGMENT_HEADER_BYTES, read_at);
-        Ok(Self { path, records, end })
+        Ok(Self { path, file, records, end })
     }
 
     pub fn path(&self) -> &Path {
@@ -92,16 +97,35 @@ impl SegmentReader {
     pub fn vouched(&self) -> u32 {
         self.records.vouched()
     }
+
+    /// Whether the last chunk before `good_until`, all of which was read, is the mark that closing leaves: an aborted
+    /// place of no bytes that vouches for all before it.
+    pub fn ends_with_mark(&self, good_until: u64) -> Result<bool, Error> {
+        /// Kind and length of such a chunk.
+        const ABORT: u8 = 5;
+        let Some(at) = good_until.checked_sub(HEADER_BYTES as u64) else { return Ok(false) };
+        let mut header = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut header, at)?;
+        // It may stand behind padding that is shorter than itself.
+        let vouched = u64::from(self.vouched());
+        let is_all = vouched <= at && at - vouched < HEADER_BYTES as u64;
+        Ok(header[4..8] == [0, 0, ABORT, 0] && is_all)
+    }
 }
 
-/// Reads the header of segment `number`.
-pub(crate) fn read_header(
-    fs: &dyn Fs,
-    dir: &Path,
-    number: SegmentNumber,
-) -> Result<Result<SegmentHeader, HeaderFault>, Error> {
+/// What stands at the beginning of a segment's file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub header: Result<SegmentHeader, HeaderFault>,
+    /// Where the log goes on from, once the segment was in use.
+    pub link: Option<SegmentLink>,
+}
+
+/// Reads the head of segment `number`.
+pub(crate) fn read_head(fs: &dyn Fs, dir: &Path, number: SegmentNumber) -> Result<Head, Error> {
     let path = dir.join(segment_file_name(number));
-    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+    let mut bytes = [0; HEAD_LEN];
     let found = fs.open(&path, Access::Read)?.read_at(&mut bytes, 0)?;
-    Ok(SegmentHeader::decode(&bytes[..found], number))
+    let header = SegmentHeader::decode(&bytes[..found], number);
+    Ok(Head { header, link: SegmentLink::decode(&bytes[..found], number) })
 }

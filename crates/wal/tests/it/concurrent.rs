@@ -72,7 +72,7 @@ fn a_sync_waits_for_earlier_records_to_be_filled() {
 
 /// Many threads append, sync at times, and roll; what comes back is complete and in each thread's order.
 fn many_threads(fs: Arc<dyn Fs>, dir: &Path, threads: u64, each: u64) {
-    let options = WalOptions { segment_bytes: 64 * 1024, open_records_max: 64 };
+    let options = WalOptions { segment_bytes: 64 * 1024, open_records_max: 64, ..small() };
     let log = Wal::create(Arc::clone(&fs), dir, options, LogStart::fresh()).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..threads {

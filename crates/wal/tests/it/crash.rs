@@ -1,38 +1,53 @@
-//! A crash, and a fault, at every operation of random workloads, over several lives of the log.
+//! A crash, and a fault, at every operation of random workloads, over several lives of the log, for each way in which
+//! records get to their segment, and with files that are used once or again.
 //!
-//! `POLDER_CRASH_SEEDS=N` runs N workloads instead of the few of a normal test run. A failure names the workload, the
-//! operation and the crash seed.
+//! What the helper threads do is done by the workload itself, at random, so that each operation has its number. A normal
+//! run takes a share of the workloads; `POLDER_FULL=1` runs many more, and `POLDER_CRASH_SEEDS=N` so many for each test.
+//! A failure names the workload, the operation and the crash seed.
 
 use vfs::sim::{Effect, Fault, SimFs};
+use wal::WalOptions;
 
-use crate::history::{History, Promise, Rng};
+use crate::history::{History, Promise, Rng, variants};
 
 const STEPS: u64 = 140;
 
-fn workloads(default: u64) -> u64 {
-    std::env::var("POLDER_CRASH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+fn workloads(default: u64, full: u64) -> u64 {
+    let asked = std::env::var("POLDER_CRASH_SEEDS").ok().and_then(|n| n.parse().ok());
+    let is_full = std::env::var("POLDER_FULL").is_ok_and(|value| value != "0");
+    asked.unwrap_or(if is_full { full } else { default })
+}
+
+/// Each workload with each kind of log.
+fn runs(first: u64, count: u64) -> impl Iterator<Item = (u64, WalOptions)> {
+    (first..first + count).flat_map(|workload| variants().map(|options| (workload, options)))
 }
 
 /// The operations of an undisturbed run of a workload.
-fn operations(workload: u64) -> u64 {
+fn operations(workload: u64, options: &WalOptions) -> u64 {
     let fs = SimFs::new();
-    let mut history = History::new();
+    let mut history = History::new(options);
     let mut rng = Rng::new(workload);
     assert!(history.generation(&fs, &mut rng, STEPS, "undisturbed").is_ok());
     history.check_disk(&fs, Promise::Acknowledged, "undisturbed");
     fs.operations()
 }
 
+fn name(options: &WalOptions) -> String {
+    format!("{:?}, {} spares", options.backend, options.spare_segments_max)
+}
+
 /// Power is cut at one operation, then, after recovery, at another one, and again: also while recovering and creating.
 #[test]
 fn a_power_cut_at_every_operation() {
     let mut points = 0;
-    for workload in 1..=workloads(2) {
-        let total = operations(workload);
+    for (workload, options) in runs(1, workloads(2, 40)) {
+        let total = operations(workload, &options);
         for cut in 1..=total {
-            let what = format!("workload {workload}, power cut at {cut} of {total}");
+            let what =
+                format!("workload {workload}, {}, power cut at {cut} of {total}", name(&options));
             let mut fs = SimFs::new();
-            let mut history = History::new();
+            let mut history = History::new(&options);
             let mut rng = Rng::new(workload);
             fs.power_off_at(cut);
             drop(history.generation(&fs, &mut rng, STEPS, &what));
@@ -50,19 +65,21 @@ fn a_power_cut_at_every_operation() {
             history.check_disk(&fs.crash_clone(cut), Promise::Synced, &what);
         }
     }
-    println!("{points} crashes");
+    println!("{points} power cuts");
 }
 
 /// The process is killed at one operation, and recovery finds what is in the system's memory; then the power is cut
 /// while it recovers, creates or goes on.
 #[test]
 fn a_kill_at_every_operation() {
-    for workload in 101..=100 + workloads(2) {
-        let total = operations(workload);
+    let mut points = 0;
+    for (workload, options) in runs(101, workloads(2, 40)) {
+        let total = operations(workload, &options);
         for kill in 1..=total {
-            let what = format!("workload {workload}, killed at {kill} of {total}");
+            let what =
+                format!("workload {workload}, {}, killed at {kill} of {total}", name(&options));
             let fs = SimFs::new();
-            let mut history = History::new();
+            let mut history = History::new(&options);
             let mut rng = Rng::new(workload);
             fs.inject(Fault::any(Effect::IO).nth(kill).times(u64::MAX));
             drop(history.generation(&fs, &mut rng, STEPS, &what));
@@ -75,8 +92,10 @@ fn a_kill_at_every_operation() {
             for seed in 0..3 {
                 history.check_disk(&fs.crash_clone(seed), Promise::Synced, &what);
             }
+            points += 2;
         }
     }
+    println!("{points} kills and power cuts after them");
 }
 
 /// One operation fails, in each way; the log goes on, or ends, and keeps what it promised.
@@ -85,13 +104,17 @@ fn a_fault_at_every_operation() {
     let short = |written| Effect::ShortWrite { written, failure: std::io::ErrorKind::StorageFull };
     let effects =
         [Effect::IO, Effect::NO_SPACE, short(5), short(70), short(1 << 20), Effect::FailSync];
-    for workload in 201..=200 + workloads(1) {
-        let total = operations(workload);
+    let mut points = 0;
+    for (workload, options) in runs(201, workloads(1, 20)) {
+        let total = operations(workload, &options);
         for (i, effect) in effects.into_iter().enumerate() {
             for at in 1..=total {
-                let what = format!("workload {workload}, {effect:?} at {at} of {total}");
+                let what = format!(
+                    "workload {workload}, {}, {effect:?} at {at} of {total}",
+                    name(&options)
+                );
                 let fs = SimFs::new();
-                let mut history = History::new();
+                let mut history = History::new(&options);
                 let mut rng = Rng::new(workload);
                 fs.inject(Fault::any(effect).nth(at));
                 drop(history.generation(&fs, &mut rng, STEPS, &what));
@@ -101,7 +124,9 @@ fn a_fault_at_every_operation() {
                     history.check_disk(&crashed, Promise::Synced, &what);
                 }
                 history.check_disk(&fs, Promise::Acknowledged, &what);
+                points += 1;
             }
         }
     }
+    println!("{points} faults");
 }

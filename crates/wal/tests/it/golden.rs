@@ -50,7 +50,8 @@ fn the_bytes_are_those_of_the_golden_file() {
         assert_eq!(
             (differs, found.len()),
             (None, expected.len()),
-            "segment {number}: {found:02x?}"
+            "segment {number}: {:02x?}",
+            &found[..200]
         );
     }
     assert_eq!(fs.list(std::path::Path::new(DIR)).unwrap().len(), golden().len());
@@ -65,6 +66,6 @@ fn the_golden_file_is_read() {
     let (records, recovered) =
         recover_sim(&fs, number(1), RecoveryMode::AbsoluteConsistency).unwrap();
     let found: Vec<_> = records.iter().map(|r| (r.segment, r.offset, &r.payload[..])).collect();
-    assert_eq!(found, [(1, 64, &b"polder"[..]), (1, 82, b""), (2, 64, b"dike")]);
+    assert_eq!(found, [(1, 128, &b"polder"[..]), (1, 146, b""), (2, 128, b"dike")]);
     assert_eq!(recovered.tail, Tail::Clean);
 }

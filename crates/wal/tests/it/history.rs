@@ -2,7 +2,9 @@
 
 use base::SegmentNumber;
 use vfs::sim::SimFs;
-use wal::{AppendError, Error, RecoveryMode, Reservation, ReserveError, Wal, WalOptions};
+use wal::{
+    AppendError, Error, LogBackend, RecoveryMode, Reservation, ReserveError, Wal, WalOptions,
+};
 
 use crate::kit::*;
 
@@ -49,6 +51,7 @@ pub struct History {
     /// Where recovery begins: recorded elsewhere.
     from: SegmentNumber,
     next: u64,
+    options: WalOptions,
 }
 
 /// How much must be there.
@@ -63,13 +66,26 @@ pub enum Promise {
 /// Why a run ended early: the log has failed, or the disk is gone.
 pub struct Ended;
 
-pub fn options() -> WalOptions {
-    WalOptions { segment_bytes: 4096, open_records_max: 8 }
+/// Every way for a record to its segment, with files that are used once and with files that are used again.
+pub fn variants() -> [WalOptions; 4] {
+    let with = |backend, spare_segments_max| WalOptions {
+        open_records_max: 8,
+        backend,
+        spare_segments_max,
+        ..small()
+    };
+    [
+        with(LogBackend::Positional, 0),
+        with(LogBackend::Positional, 2),
+        with(LogBackend::Mapped, 0),
+        with(LogBackend::Mapped, 2),
+    ]
 }
 
 impl History {
-    pub fn new() -> Self {
-        Self { items: Vec::new(), durable: 0, from: NOTHING, next: 0 }
+    pub fn new(options: &WalOptions) -> Self {
+        let options = options.clone();
+        Self { items: Vec::new(), durable: 0, from: NOTHING, next: 0, options }
     }
 
     /// Recovers, checks what is there, opens, and runs `steps` random operations, until something fails for good.
@@ -88,7 +104,7 @@ impl History {
         };
         self.check(&records, Promise::Synced, what);
         self.settle(records);
-        let log = create(fs, options(), recovered.start).map_err(|_| Ended)?;
+        let log = create(fs, self.options.clone(), recovered.start).map_err(|_| Ended)?;
         if self.from == NOTHING {
             self.from = log.current_segment();
         }
@@ -106,7 +122,11 @@ impl History {
     }
 
     fn step(&mut self, log: &Wal, rng: &mut Rng) -> Result<(), Ended> {
-        match rng.below(20) {
+        match rng.below(22) {
+            20 | 21 => {
+                log.maintain();
+                if is_failed(log) { Err(Ended) } else { Ok(()) }
+            }
             0..=8 => self.write(log, rng, 1, false),
             9..=12 => self.write(log, rng, 1, true),
             13..=15 => self.write(log, rng, 4, rng.clone().below(2) == 0),
@@ -150,7 +170,12 @@ impl History {
             } else {
                 let payload = &self.items[item].payload;
                 let (a, b) = payload.split_at(payload.len() / 2);
-                match reservation.fill(&[a, b]) {
+                let filled = if sync {
+                    reservation.fill_to_sync(&[a, b])
+                } else {
+                    reservation.fill(&[a, b])
+                };
+                match filled {
                     Ok(()) => Fate::Filled,
                     Err(AppendError::NotAppended(_)) => Fate::Gone,
                     Err(AppendError::Failed(_)) => Fate::Unknown,

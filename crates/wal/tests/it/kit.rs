@@ -8,7 +8,7 @@ use base::SegmentNumber;
 use vfs::sim::{CrashOptions, SimFs, Survival};
 use vfs::{Access, Fs};
 use wal::{
-    Error, LogStart, RecoverError, Recovered, RecoveryMode, Wal, WalOptions, recover,
+    Error, LogBackend, LogStart, RecoverError, Recovered, RecoveryMode, Wal, WalOptions, recover,
     segment_file_name,
 };
 
@@ -23,7 +23,14 @@ pub fn number(n: u64) -> SegmentNumber {
 }
 
 pub fn small() -> WalOptions {
-    WalOptions { segment_bytes: 4096, ..WalOptions::default() }
+    WalOptions {
+        segment_bytes: 4096,
+        backend: LogBackend::Positional,
+        window_bytes: 16 << 10,
+        spare_segments_max: 0,
+        helper_threads: false,
+        ..WalOptions::default()
+    }
 }
 
 pub fn path(n: u64) -> PathBuf {

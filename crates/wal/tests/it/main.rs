@@ -10,3 +10,4 @@ mod failing;
 mod golden;
 mod history;
 mod kit;
+mod tailing;
