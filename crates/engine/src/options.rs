@@ -133,6 +133,13 @@ impl Options {
         }
     }
 
+    /// How many bytes of flushed memtables' chunks are kept for the next ones: a memtable's worth, and at most a
+    /// quarter of the budget. They go before anybody waits for memory.
+    pub(crate) fn spare_chunk_bytes(&self) -> u64 {
+        let quarter = self.write_budget.map_or(u64::MAX, |budget| budget / 4);
+        self.write_buffer_size.min(quarter)
+    }
+
     /// What compaction is taken to do before it has been measured, in bytes per second.
     pub(crate) fn drain_rate(&self) -> u64 {
         match (self.delayed_write_rate, &self.rate_limiter) {

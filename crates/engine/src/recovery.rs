@@ -18,7 +18,7 @@ use base::sync::atomic::AtomicUsize;
 use base::sync::{ArcCell, Condvar, Duration, Mutex, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::Pool;
-use memtable::{Chunk, Memtable, Space};
+use memtable::{Chunk, ChunkCache, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
 use vfs::{Access, DirEntry, FileLock, Fs};
@@ -74,6 +74,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         dir: dir.to_owned(),
         health,
         pool,
+        chunks: ChunkCache::new(options.spare_chunk_bytes() as usize),
         wal,
         ring: CompletionRing::new(RING_SIZE, visible.get()),
         commit: Mutex::new(CommitState::new(visible, families, next_memtable)),

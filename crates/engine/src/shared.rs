@@ -12,6 +12,7 @@ use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
 use base::sync::{ArcCell, Condvar, Mutex};
 use credit::Pool;
+use memtable::ChunkCache;
 use version::{PinReport, pick::CompactionOptions};
 use vfs::FileLock;
 use wal::Wal;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) health: Health,
     /// The write budget: what the memtables' chunks are charged to.
     pub(crate) pool: Pool,
+    /// Chunks of flushed memtables, charged to the budget, until the next memtable takes them or a writer waits.
+    pub(crate) chunks: Arc<ChunkCache>,
     pub(crate) wal: Wal,
     /// Publishes sequence numbers in order: its value is the newest visible one.
     pub(crate) ring: CompletionRing,
@@ -159,7 +162,7 @@ impl Shared {
         }
         Stats {
             write_budget: self.pool.capacity_bytes(),
-            in_flight_bytes: self.pool.held_bytes(),
+            in_flight_bytes: self.pool.held_bytes().saturating_sub(self.chunks.kept_bytes() as u64),
             in_flight_peak_bytes: self.pool.peak_bytes(),
             credit_waits: credits.map_or(0, |stall| stall.count),
             credit_wait: credits.map_or_else(Default::default, |stall| stall.duration),

@@ -5,10 +5,13 @@
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use credit::Permit;
 use memmap2::{MmapOptions, MmapRaw};
+
+use crate::cache::ChunkCache;
 
 /// Bytes that all chunks of this process map now. A plain `std` atomic, under loom too: it has to be a static, it is
 /// only reported, and nothing is decided or published by it.
@@ -51,10 +54,18 @@ pub enum MapError {
     },
 }
 
-/// A mapping of zeroed memory and the permit that pays for it.
+/// Mapped memory and the permit that pays for it.
 ///
-/// When it is dropped the memory is unmapped, and then the permit returns to its pool.
+/// When it is dropped the memory is unmapped, and then the permit returns to its pool; or both go to the
+/// [`ChunkCache`] that it came from, for the next memtable.
 pub struct Chunk {
+    /// There until the chunk is dropped.
+    mapping: Option<Mapping>,
+    home: Option<Arc<ChunkCache>>,
+}
+
+/// What a chunk consists of.
+pub(crate) struct Mapping {
     // Dropped in this order: first the memory, then its count, then its charge.
     memory: MmapRaw,
     counted: Counted,
@@ -67,6 +78,14 @@ struct Counted(usize);
 impl Drop for Counted {
     fn drop(&mut self) {
         MAPPED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+impl Mapping {
+    /// The bytes mapped, which are the bytes charged.
+    pub(crate) fn bytes(&self) -> usize {
+        debug_assert_eq!(self.permit.bytes(), self.counted.0 as u64);
+        self.memory.len()
     }
 }
 
@@ -86,20 +105,42 @@ impl Chunk {
         let mapped = MmapOptions::new().len(len).populate().map_anon();
         let memory = mapped.map_err(|source| MapError::Refused { bytes, source })?;
         MAPPED_BYTES.fetch_add(len, Ordering::Relaxed);
-        Ok(Self { memory: MmapRaw::from(memory), counted: Counted(len), permit })
+        let mapping = Mapping { memory: MmapRaw::from(memory), counted: Counted(len), permit };
+        Ok(Self::of(mapping, None))
+    }
+
+    pub(crate) fn of(mapping: Mapping, home: Option<Arc<ChunkCache>>) -> Self {
+        Self { mapping: Some(mapping), home }
+    }
+
+    /// The same chunk, which goes to `cache` when it goes out of use.
+    pub(crate) fn at_home(mut self, cache: &Arc<ChunkCache>) -> Self {
+        self.home = Some(Arc::clone(cache));
+        self
     }
 
     /// The bytes mapped, which are the bytes charged.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        debug_assert_eq!(self.permit.bytes(), self.counted.0 as u64);
-        self.memory.len()
+        self.mapping().bytes()
     }
 
     /// Where the memory begins: aligned to a page, valid for reads and writes of [`Chunk::bytes`] bytes for as long
-    /// as the chunk lives.
+    /// as the chunk lives. What is in it may be left from an earlier use.
     pub(crate) fn start(&self) -> NonNull<u8> {
-        NonNull::new(self.memory.as_mut_ptr()).expect("a mapping is never at address 0")
+        NonNull::new(self.mapping().memory.as_mut_ptr()).expect("a mapping is never at address 0")
+    }
+
+    fn mapping(&self) -> &Mapping {
+        self.mapping.as_ref().expect("a chunk has its memory until it is dropped")
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let (Some(mapping), Some(home)) = (self.mapping.take(), &self.home) {
+            drop(home.put(mapping)); // what is not kept is unmapped here
+        }
     }
 }
 

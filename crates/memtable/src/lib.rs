@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arena;
+mod cache;
 mod chunk;
 mod cursor;
 mod entry;
@@ -10,6 +11,7 @@ mod space;
 mod table;
 mod tree;
 
+pub use cache::{ChunkCache, Wanted};
 pub use chunk::{Chunk, MapError, mapped_bytes, page_bytes};
 pub use cursor::{MemtableCursor, OwnedCursor, TableCursor};
 pub use space::Space;

@@ -1,20 +1,17 @@
-//! Models of the memtable's concurrency, over its production code: every interleaving, and every value that the memory
-//! model lets a load return, without a bound on preemptions.
+//! Models of the memtable's concurrency, over its production code: interleavings, and every value that the memory model
+//! lets a load return.
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p polder-memtable --release --test loom`.
 //!
-//! Under loom the links are loom's atomics, laid out in the arena's mapped memory as in production, and each node has
-//! a witness cell that is written with its plain bytes and read when the node is reached, so that loom sees a node
-//! that is used before it is published. What loom does not see: the plain bytes themselves, and the mapping.
+//! Under loom nodes have three slots, so that four entries split a leaf and ten an inner node. The nodes' numbers are
+//! loom's atomics, laid out in the arena's mapped memory as in production; each node and each entry has a witness cell
+//! that is written with its plain bytes and read when it is reached, so that loom sees one that is used before it is
+//! published. What loom does not see: the plain bytes themselves, the mapping, and the directory of chunks, which is
+//! made of the standard library's cells.
 //!
 //! The readers are in spawned threads and the writer in the one that loom runs first. Loom 0.7 remembers only the last
 //! access to an atomic, and a writer's own load hides a reader's earlier one from its compare-and-swap: the other way
-//! round it explores a single interleaving.
-//!
-//! Shown able to fail, by these changes to `List`: the compare-and-swap `Relaxed` instead of `Release`, or the load
-//! `Relaxed` instead of `Acquire` (every model fails); a plain store in place of the compare-and-swap, going on after a
-//! failed one as if it had succeeded, or trying again without a new search (every model with two writers); linking a
-//! tower from its top down (all but the reader going forward).
+//! round it explores a single interleaving. Preemptions are bounded as each model says.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -25,9 +22,10 @@ use credit::Pool;
 use loom::thread;
 use memtable::{Chunk, Memtable, Reserved, Space};
 
-fn model(run: impl Fn() + Send + Sync + 'static) {
+fn model(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.max_branches = 20_000;
+    builder.max_branches = 100_000;
+    builder.preemption_bound = Some(preemptions);
     let explored = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&explored);
     builder.check(move || {
@@ -36,171 +34,230 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
     });
     let explored = explored.load(Ordering::Relaxed);
     println!("{explored} interleavings");
-    assert!(explored > 1, "the model explores nothing");
+    assert!(explored > 10, "the model explores nothing");
 }
 
-/// A seed whose first tower has `height` levels: seen by the bytes that its space asks for.
-fn seed_of_height(height: usize) -> u64 {
-    let bytes = |seed| {
-        let mut space = Space::with_seed(seed);
-        space.add(0, 0);
-        space.bytes()
-    };
-    let mut sizes: Vec<usize> = (0..200).map(bytes).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    (0..200)
-        .find(|&seed| bytes(seed) == sizes[height - 1])
-        .expect("each height is drawn in 200 seeds")
+/// A memtable and room for what is going to be put into it.
+struct Bed {
+    table: Arc<Memtable>,
+    pool: Pool,
 }
 
-fn room(table: &Memtable, pool: &Pool, height: usize) -> Reserved {
-    let mut space = Space::with_seed(seed_of_height(height));
-    space.add(1, 1);
-    if let Some(bytes) = table.chunk_bytes_for(&space) {
-        table.add_chunk(Chunk::map(pool.try_acquire(bytes as u64).unwrap()).unwrap());
+impl Bed {
+    /// A memtable of these keys, put in one after the other.
+    fn of(keys: &[&str]) -> Self {
+        let bed = Self { table: Arc::new(Memtable::new(0)), pool: Pool::new(None) };
+        for key in keys {
+            let room = bed.room(key);
+            put(&bed.table, room, key);
+        }
+        bed
     }
-    table.reserve(&space).unwrap()
+
+    fn room(&self, key: &str) -> Reserved {
+        let mut space = Space::new();
+        space.add(key.len(), key.len());
+        loop {
+            if let Some(reserved) = self.table.reserve(&space) {
+                return reserved;
+            }
+            if let Some(bytes) = self.table.chunk_bytes_for(&space) {
+                let permit = self.pool.try_acquire(bytes as u64).unwrap();
+                self.table.add_chunk(Chunk::map(permit).unwrap());
+            }
+        }
+    }
+
+    /// Runs something else with the memtable beside this thread.
+    fn beside(&self, run: impl FnOnce(&Memtable) + 'static) -> thread::JoinHandle<()> {
+        let table = Arc::clone(&self.table);
+        thread::spawn(move || run(&table))
+    }
+
+    /// These keys are there, in order, by every way to find them, and nothing else.
+    fn check(self, keys: &[&str]) {
+        for back in [false, true] {
+            assert_eq!(walk(&self.table, back), keys);
+        }
+        for key in keys {
+            assert!(has(&self.table, key), "{key} is not found");
+        }
+        drop(self.table);
+        assert_eq!(self.pool.held_bytes(), 0);
+    }
 }
 
-fn put(table: &Memtable, mut reserved: Reserved, user_key: &[u8], seq: u64) {
-    let key = InternalKeyRef::new(user_key, SeqNo::new(seq), ValueKind::Put);
-    table.insert(&mut reserved, key, user_key);
+fn put(table: &Memtable, mut reserved: Reserved, key: &str) {
+    let bytes = key.as_bytes();
+    table.insert(&mut reserved, InternalKeyRef::new(bytes, SeqNo::new(1), ValueKind::Put), bytes);
+}
+
+fn has(table: &Memtable, key: &str) -> bool {
+    let found = table.get(key.as_bytes(), SeqNo::MAX);
+    found.inspect(|(_, value)| assert_eq!(*value, key.as_bytes())).is_some()
 }
 
 /// What a walk meets, forward or back, in the order of the table.
-fn walk(table: &Memtable, back: bool) -> Vec<(Vec<u8>, u64)> {
+fn walk(table: &Memtable, back: bool) -> Vec<String> {
     let mut cursor = table.cursor();
     let mut met = Vec::new();
     if back { cursor.seek_to_last() } else { cursor.seek_to_first() }.unwrap();
     while cursor.is_valid() {
         assert_eq!(cursor.key().user_key, cursor.value());
-        met.push((cursor.key().user_key.to_vec(), cursor.key().seq.get()));
+        met.push(String::from_utf8(cursor.key().user_key.to_vec()).unwrap());
         if back { cursor.prev() } else { cursor.next() }.unwrap();
     }
     if back {
         met.reverse();
     }
+    assert!(met.is_sorted(), "{met:?}");
     met
 }
 
-fn keys(of: &[(&str, u64)]) -> Vec<(Vec<u8>, u64)> {
-    of.iter().map(|(key, seq)| (key.as_bytes().to_vec(), *seq)).collect()
-}
-
-fn two_writers(left: usize, right: usize) {
-    model(move || {
-        let (table, pool) = (Arc::new(Memtable::new(0)), Pool::new(None));
-        let (a, b) = (room(&table, &pool, left), room(&table, &pool, right));
-        let other = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || put(&table, a, b"a", 1))
-        };
-        put(&table, b, b"b", 2);
-        // Its own write is there, whatever the other does.
-        assert!(table.get(b"b", SeqNo::new(2)).is_some());
+#[test]
+fn two_writers_into_an_empty_table() {
+    model(3, || {
+        let bed = Bed::of(&[]);
+        let (a, b) = (bed.room("a"), bed.room("b"));
+        let other = bed.beside(|table| put(table, a, "a"));
+        put(&bed.table, b, "b");
+        assert!(has(&bed.table, "b"));
         other.join().unwrap();
-        for back in [false, true] {
-            assert_eq!(walk(&table, back), keys(&[("a", 1), ("b", 2)]));
-        }
-        // By the upper levels as well.
-        for key in [&b"a"[..], b"b"] {
-            assert!(table.get(key, SeqNo::MAX).is_some());
-        }
-        drop(table);
-        assert_eq!(pool.held_bytes(), 0);
+        bed.check(&["a", "b"]);
     });
 }
 
 #[test]
-fn two_writers_in_one_gap() {
-    two_writers(1, 1);
-    two_writers(2, 2);
-}
-
-#[test]
-fn two_writers_with_towers_of_different_height() {
-    two_writers(3, 1);
-    two_writers(1, 3);
-}
-
-#[test]
-fn two_writers_of_versions_of_one_key() {
-    model(|| {
-        let (table, pool) = (Arc::new(Memtable::new(0)), Pool::new(None));
-        let rooms = [room(&table, &pool, 2), room(&table, &pool, 1), room(&table, &pool, 2)];
-        let [oldest, older, newer] = rooms;
-        put(&table, oldest, b"k", 1);
-        let other = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || put(&table, newer, b"k", 3))
-        };
-        put(&table, older, b"k", 2);
-        let (found, _) = table.get(b"k", SeqNo::new(2)).unwrap();
-        assert_eq!(found.seq.get(), 2);
+fn two_writers_one_of_whom_splits_the_leaf() {
+    model(3, || {
+        let bed = Bed::of(&["b", "d"]);
+        let (a, c) = (bed.room("a"), bed.room("c"));
+        // The first fills the leaf, the second splits it: whoever that is.
+        let other = bed.beside(|table| put(table, a, "a"));
+        put(&bed.table, c, "c");
+        assert!(has(&bed.table, "c"));
         other.join().unwrap();
-        assert_eq!(walk(&table, false), keys(&[("k", 3), ("k", 2), ("k", 1)]));
+        bed.check(&["a", "b", "c", "d"]);
     });
 }
 
-fn reader_beside_writer(back: bool) {
-    model(move || {
-        let (table, pool) = (Arc::new(Memtable::new(0)), Pool::new(None));
-        let rooms = [room(&table, &pool, 1), room(&table, &pool, 3), room(&table, &pool, 2)];
-        let [first, second, third] = rooms;
-        put(&table, first, b"b", 1);
-        let reader = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                let met = walk(&table, back);
-                assert!(met.windows(2).all(|pair| pair[0].0 < pair[1].0), "{met:?}");
-                assert!(met.contains(&(b"b".to_vec(), 1)));
-                // What was written before something that was seen is there too.
-                if met.contains(&(b"c".to_vec(), 3)) {
-                    assert!(table.get(b"a", SeqNo::MAX).is_some());
-                    assert_eq!(walk(&table, back).len(), 3);
-                }
-            })
-        };
-        put(&table, second, b"a", 2);
-        put(&table, third, b"c", 3);
+#[test]
+fn two_writers_split_two_leaves_under_one_root() {
+    model(2, || {
+        let bed = Bed::of(&["b", "d", "f", "h", "j", "l"]);
+        let (c, k) = (bed.room("c"), bed.room("k"));
+        let other = bed.beside(|table| put(table, c, "c"));
+        put(&bed.table, k, "k");
+        other.join().unwrap();
+        bed.check(&["b", "c", "d", "f", "h", "j", "k", "l"]);
+    });
+}
+
+#[test]
+fn two_writers_at_the_right_edge() {
+    model(2, || {
+        let bed = Bed::of(&["a", "b"]);
+        let (c, d) = (bed.room("c"), bed.room("d"));
+        let other = bed.beside(|table| put(table, d, "d"));
+        put(&bed.table, c, "c");
+        other.join().unwrap();
+        bed.check(&["a", "b", "c", "d"]);
+    });
+}
+
+/// What a reader must find beside an insert of `new` into a table of `keys`: all of these, and once it has met the
+/// new one, it stays.
+fn reader_beside(
+    preemptions: usize,
+    keys: &'static [&'static str],
+    new: &'static str,
+    read: fn(&Memtable, &[&str], &str),
+) {
+    model(preemptions, move || {
+        let bed = Bed::of(keys);
+        let room = bed.room(new);
+        let reader = bed.beside(move |table| read(table, keys, new));
+        put(&bed.table, room, new);
         reader.join().unwrap();
-        assert_eq!(walk(&table, back), keys(&[("a", 2), ("b", 1), ("c", 3)]));
+        let mut all = keys.to_vec();
+        all.push(new);
+        all.sort_unstable();
+        bed.check(&all);
     });
 }
 
-#[test]
-fn a_reader_going_forward_beside_a_writer() {
-    reader_beside_writer(false);
+fn get_each(table: &Memtable, keys: &[&str], new: &str) {
+    let seen = has(table, new);
+    for key in [keys[0], keys[keys.len() / 2], keys[keys.len() - 1]] {
+        assert!(has(table, key), "{key} is lost");
+    }
+    assert!(!seen || has(table, new));
+}
+
+fn walk_over(table: &Memtable, keys: &[&str], new: &str, back: bool) {
+    let seen = has(table, new);
+    let mut met = walk(table, back);
+    assert!(!seen || met.iter().any(|key| key == new));
+    met.retain(|key| key != new);
+    assert_eq!(met, keys);
+}
+
+fn walk_forward(table: &Memtable, keys: &[&str], new: &str) {
+    walk_over(table, keys, new, false);
+}
+
+fn walk_back(table: &Memtable, keys: &[&str], new: &str) {
+    walk_over(table, keys, new, true);
 }
 
 #[test]
-fn a_reader_going_back_beside_a_writer() {
-    reader_beside_writer(true);
+fn a_reader_beside_an_insert_that_moves_entries() {
+    reader_beside(3, &["b", "c"], "a", get_each);
+    reader_beside(3, &["b", "c"], "a", walk_forward);
+    reader_beside(3, &["b", "c"], "a", walk_back);
+}
+
+#[test]
+fn a_reader_beside_a_split_of_the_root() {
+    reader_beside(3, &["a", "b", "d"], "c", get_each);
+    reader_beside(2, &["a", "b", "d"], "c", walk_forward);
+    reader_beside(2, &["a", "b", "d"], "c", walk_back);
+}
+
+#[test]
+fn a_reader_beside_a_split_of_leaf_and_root_above_it() {
+    const KEYS: &[&str] = &["a", "b", "c", "d", "e", "g", "h", "i", "j"];
+    reader_beside(2, KEYS, "f", get_each);
+    reader_beside(2, KEYS, "k", get_each);
+    reader_beside(1, KEYS, "f", walk_forward);
+    reader_beside(1, KEYS, "f", walk_back);
+}
+
+/// The keys share their first ten bytes, which the prefixes leave out, until one comes that does not.
+#[test]
+fn a_reader_beside_a_change_of_what_all_keys_share() {
+    const KEYS: &[&str] = &["0123456789b", "0123456789c"];
+    reader_beside(3, KEYS, "0123a", get_each);
+    reader_beside(2, KEYS, "0123a", walk_forward);
+    reader_beside(2, KEYS, "0123a", walk_back);
+    const FULL: &[&str] = &["0123456789b", "0123456789c", "0123456789d"];
+    reader_beside(1, FULL, "0123a", get_each);
 }
 
 #[test]
 fn two_writers_and_a_reader() {
-    model(|| {
-        let (table, pool) = (Arc::new(Memtable::new(0)), Pool::new(None));
-        let (a, b) = (room(&table, &pool, 2), room(&table, &pool, 2));
-        let writer = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || put(&table, a, b"a", 1))
-        };
-        let reader = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                let seen = table.get(b"b", SeqNo::MAX).is_some();
-                let met = walk(&table, false);
-                assert!(met.windows(2).all(|pair| pair[0].0 < pair[1].0), "{met:?}");
-                // What was seen once stays.
-                assert!(!seen || met.contains(&(b"b".to_vec(), 1)));
-            })
-        };
-        put(&table, b, b"b", 1);
+    model(1, || {
+        let bed = Bed::of(&["b", "d"]);
+        let (a, c) = (bed.room("a"), bed.room("c"));
+        let writer = bed.beside(|table| put(table, a, "a"));
+        let reader = bed.beside(|table| {
+            let seen = has(table, "c");
+            assert!(has(table, "b") && has(table, "d"));
+            assert!(!seen || has(table, "c"));
+        });
+        put(&bed.table, c, "c");
         writer.join().unwrap();
         reader.join().unwrap();
-        assert_eq!(walk(&table, true), keys(&[("a", 1), ("b", 1)]));
+        bed.check(&["a", "b", "c", "d"]);
     });
 }

@@ -304,20 +304,24 @@ impl Shared {
         })
     }
 
-    /// Gets credits for chunks of these sizes in one request, and maps them.
+    /// Gets chunks of these sizes: those of flushed memtables, or credits for all in one request, and maps them.
     fn get_chunks(
         &self,
         wanted: &[(FamilyId, usize)],
         bytes: usize,
         options: &WriteOptions,
     ) -> Result<Vec<(FamilyId, Chunk)>, Error> {
-        let total = wanted.iter().map(|(_, size)| *size as u64).sum();
+        let sizes: Vec<usize> = wanted.iter().map(|(_, size)| *size).collect();
+        if let Some(chunks) = self.chunks.take(&sizes) {
+            return Ok(wanted.iter().map(|(family, _)| *family).zip(chunks).collect());
+        }
+        let total = sizes.iter().map(|size| *size as u64).sum();
         let mut permit = self.get_credits(total, bytes, options)?;
         let mut chunks = Vec::with_capacity(wanted.len());
         for (family, size) in wanted {
             let part =
                 permit.split(*size as u64).expect("the permit covers all that was asked for");
-            let chunk = Chunk::map(part).map_err(|source| Error::OutOfMemory { source })?;
+            let chunk = self.chunks.map(part).map_err(|source| Error::OutOfMemory { source })?;
             chunks.push((*family, chunk));
         }
         Ok(chunks)
@@ -335,6 +339,11 @@ impl Shared {
             Ok(permit) => return Ok(permit),
             Err(TryAcquireError::WouldBlock) => {}
             Err(_) => return Err(self.health.refusal()),
+        }
+        // Before anything is flushed or waited for, what is kept ready goes back, and while this waits all that comes.
+        let _wanted = self.chunks.want();
+        if let Ok(permit) = self.pool.try_acquire(credits) {
+            return Ok(permit);
         }
         let seeker = Seeker::new(self);
         loop {

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
 use credit::Pool;
-use memtable::{Chunk, MapError, Memtable, Space, mapped_bytes, page_bytes};
+use memtable::{Chunk, ChunkCache, MapError, Memtable, Space, mapped_bytes, page_bytes};
 
 use crate::support::{Fixture, MAPPING, Numbers, reserve};
 
@@ -39,6 +39,81 @@ fn charged_is_mapped_at_every_moment() {
     drop(table);
     assert_eq!((pool.held_bytes(), mapped_bytes()), (0, before));
     pool.check_conservation();
+}
+
+/// Fills a memtable with so many entries out of chunks of `cache`, and reads them back.
+fn fill_from(cache: &Arc<ChunkCache>, pool: &Pool, entries: u64, salt: u64) -> Memtable {
+    let table = Memtable::new(salt);
+    let mut space = Space::new();
+    space.add(8, 100);
+    for seq in 0..entries {
+        let mut reserved = loop {
+            if let Some(reserved) = table.reserve(&space) {
+                break reserved;
+            }
+            if let Some(bytes) = table.chunk_bytes_for(&space) {
+                let kept = cache.take(&[bytes]).and_then(|mut chunks| chunks.pop());
+                let mapped = || cache.map(pool.try_acquire(bytes as u64).unwrap()).unwrap();
+                table.add_chunk(kept.unwrap_or_else(mapped));
+            }
+        };
+        let key = Numbers(seq * 2 + salt * 2 + 1).next().to_be_bytes();
+        let key = InternalKeyRef::new(&key, SeqNo::new(seq), ValueKind::Put);
+        table.insert(&mut reserved, key, &[salt as u8; 100]);
+    }
+    let mut cursor = table.cursor();
+    cursor.seek_to_first().unwrap();
+    for _ in 0..entries {
+        assert_eq!((cursor.key().user_key.len(), cursor.value()), (8, &[salt as u8; 100][..]));
+        cursor.next().unwrap();
+    }
+    assert!(!cursor.is_valid());
+    table
+}
+
+// C7
+#[test]
+fn chunks_go_from_one_memtable_to_the_next() {
+    let _alone = MAPPING.write().unwrap_or_else(PoisonError::into_inner);
+    let before = mapped_bytes();
+    let (pool, cache) = (Pool::new(None), ChunkCache::new(4 << 20));
+    for salt in 1..6 {
+        let table = fill_from(&cache, &pool, 20_000, salt);
+        let charged = table.charged_bytes();
+        // What the memtable before left is used again, to the last chunk: nothing was mapped beside it.
+        assert_eq!((cache.kept_bytes(), pool.held_bytes()), (0, charged as u64));
+        assert_eq!(mapped_bytes() - before, charged);
+        drop(table);
+        assert_eq!((cache.kept_bytes(), pool.held_bytes()), (charged, charged as u64));
+        assert_eq!(mapped_bytes() - before, charged);
+    }
+    drop(cache);
+    assert_eq!((mapped_bytes(), pool.held_bytes()), (before, 0));
+    pool.check_conservation();
+}
+
+// C7
+#[test]
+fn what_is_kept_is_bounded_and_goes_when_it_is_wanted() {
+    let _mapping = MAPPING.read().unwrap_or_else(PoisonError::into_inner);
+    let (pool, cache) = (Pool::new(None), ChunkCache::new(1 << 20));
+    let table = fill_from(&cache, &pool, 20_000, 1);
+    assert!(table.charged_bytes() > 2 << 20);
+    drop(table);
+    let kept = cache.kept_bytes();
+    assert!(kept > 0 && kept <= 1 << 20, "{kept}");
+    assert_eq!(pool.held_bytes(), kept as u64);
+    assert!(cache.take(&[16 << 10, 1 << 30]).is_none());
+    assert_eq!(cache.kept_bytes(), kept);
+
+    let table = fill_from(&cache, &pool, 10, 2);
+    let wanted = cache.want();
+    assert_eq!(pool.held_bytes(), table.charged_bytes() as u64);
+    drop(table);
+    assert_eq!((cache.kept_bytes(), pool.held_bytes()), (0, 0));
+    drop(wanted);
+    drop(fill_from(&cache, &pool, 10, 3));
+    assert!(cache.kept_bytes() > 0);
 }
 
 // C7
