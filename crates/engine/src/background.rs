@@ -68,6 +68,9 @@ impl Signal {
 pub(crate) struct Progress {
     epoch: Mutex<u64>,
     moved: Condvar,
+    /// Wakes tasks, as `moved` wakes threads.
+    #[cfg(feature = "async")]
+    told: event_listener::Event,
 }
 
 impl Progress {
@@ -75,6 +78,21 @@ impl Progress {
     pub(crate) fn notify(&self) {
         *self.epoch.lock() += 1;
         self.moved.notify_all();
+        #[cfg(feature = "async")]
+        self.told.notify(usize::MAX);
+    }
+
+    /// As [`Progress::wait_past`] without a deadline, for tasks.
+    #[cfg(feature = "async")]
+    pub(crate) async fn past(&self, epoch: u64) {
+        loop {
+            // Before the look: what comes after it is heard.
+            let news = self.told.listen();
+            if self.epoch() != epoch {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Where progress stands: take it *before* looking at what is waited for.

@@ -138,6 +138,38 @@ impl Db {
         self.shared().write(batch.borrow(), options)
     }
 
+    /// As [`Db::put`], for tasks; see [`Db::write_async`].
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    #[cfg(feature = "async")]
+    pub async fn put_async(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.put(key.as_ref(), value.as_ref());
+        self.write_async(&batch, &WriteOptions::default()).await
+    }
+
+    /// As [`Db::write`], for tasks of any runtime: waiting for memory, for a flush or for compaction does not hold up the
+    /// thread. What is short does: the copy into log and memory, a new log segment, the turn of writes that came before;
+    /// and a sync, so that synced writes belong where blocking is allowed.
+    ///
+    /// A future that is dropped before it is ready has written nothing. Write times ([`MeasureWrites`](crate::MeasureWrites)) are not measured.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    #[cfg(feature = "async")]
+    pub async fn write_async(
+        &self,
+        batch: &WriteBatch,
+        options: &WriteOptions,
+    ) -> Result<(), Error> {
+        self.shared().write_async(batch, options).await
+    }
+
     /// The value of `key`, if it has one.
     ///
     /// The value is cheap to clone; from a table it is a part of the block that holds it, which it keeps in memory.

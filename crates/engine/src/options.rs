@@ -241,10 +241,30 @@ pub struct WriteOptions {
     /// Return only when the write is on stable storage. Without it, a write outlives a killed process from the moment
     /// that the call returns, and a power cut once a later sync, flush or close has covered it. Default: false.
     pub sync: bool,
+    /// Leave the log out: the write is lost when the process ends before its memtable is flushed, and of a batch across
+    /// column families a flush may then have kept one part. Later writes that were logged are kept all the same. Not
+    /// together with `sync`. Default: false.
+    pub disable_wal: bool,
     /// Give up waiting for memory or for the compaction at this moment. Default: wait as long as it takes.
     pub deadline: Option<Instant>,
     /// Fail with [`Error::WouldBlock`] where the write would have to wait for memory or for the compaction.
     pub no_wait: bool,
+}
+
+impl WriteOptions {
+    /// Checks that the values do not contradict each other.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] says which do.
+    #[inline]
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.sync && self.disable_wal {
+            let what =
+                "sync = true and disable_wal = true: what is not in the log cannot be synced";
+            return Err(Error::InvalidOptions { what: what.to_owned() });
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
-use base::sync::{ArcCell, Condvar, Duration, Mutex, thread};
+use base::sync::{ArcCell, Duration, Mutex, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::Pool;
 use memtable::{Chunk, ChunkCache, Memtable, Space};
@@ -78,7 +78,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         wal,
         ring: CompletionRing::new(RING_SIZE, visible.get()),
         commit: Mutex::new(CommitState::new(visible, families, next_memtable)),
-        grown: Condvar::new(),
+        grown: Progress::default(),
         seekers: AtomicUsize::new(0),
         view: ArcCell::new(Arc::new(view)),
         versions,

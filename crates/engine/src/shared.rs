@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base::FileNumber;
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
-use base::sync::{ArcCell, Condvar, Mutex};
+use base::sync::{ArcCell, Mutex};
 use credit::Pool;
 use memtable::ChunkCache;
 use version::{PinReport, pick::CompactionOptions};
@@ -42,8 +42,8 @@ pub(crate) struct Shared {
     /// Publishes sequence numbers in order: its value is the newest visible one.
     pub(crate) ring: CompletionRing,
     pub(crate) commit: Mutex<CommitState>,
-    /// Goes with `commit`: some writer's attempt to get a chunk has ended.
-    pub(crate) grown: Condvar,
+    /// Some writer's attempt to get a chunk has ended. Moved on under `commit`.
+    pub(crate) grown: Progress,
     /// Writers that wait for credits.
     pub(crate) seekers: AtomicUsize,
     pub(crate) view: ArcCell<ReadView>,
@@ -99,9 +99,9 @@ impl OnPanic for Shared {
 impl Shared {
     /// Wakes all who wait for something that will not come any more, or may have come.
     pub(crate) fn wake_everybody(&self) {
-        // Under the lock, so that a writer between looking and sleeping is not missed.
+        // Through the lock first: a writer that has looked before sees what is told from here on as news.
         drop(self.commit.lock());
-        self.grown.notify_all();
+        self.grown.notify();
         self.progress.notify();
         self.flush_signal.notify();
         self.compaction_signal.notify();

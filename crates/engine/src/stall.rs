@@ -7,7 +7,7 @@
 
 use base::sync::atomic::{AtomicU8, Ordering};
 use base::sync::{Duration, Instant, Mutex, now};
-use credit::pacer::{DrainEstimate, PaceInputs, Throttle, pace};
+use credit::pacer::{DrainEstimate, PaceInputs, Slot, Throttle, pace};
 use version::pick::{DebtLimits, debt_score};
 
 use crate::error::Error;
@@ -129,41 +129,74 @@ impl Shared {
 
     #[cold]
     fn pace_slowly(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
-        self.check_patience(bytes, options)?;
-        let slot = self.gate.throttle.reserve(self.gate.time(), bytes as u64);
+        let Some(mut pacing) = Pacing::begin(self, bytes, options)? else { return Ok(()) };
         loop {
             let epoch = self.progress.epoch();
-            self.health.check_writable()?;
-            let (cause, until) = match self.gate.stop() {
-                Some(cause) => {
-                    if let Some(source) = self.health.compaction_failing() {
-                        return Err(Error::CompactionFailing { source });
-                    }
-                    (cause, None)
-                }
-                None => {
-                    let pause = self.gate.throttle.pause(self.gate.time(), &slot);
-                    if pause.is_zero() {
-                        return Ok(());
-                    }
-                    (StallCause::Slowdown, Some(now() + pause))
-                }
-            };
-            if options.no_wait {
-                return Err(Error::WouldBlock { what: WHAT }); // a stop has come since it was asked
-            }
-            if options.deadline.is_some_and(|deadline| deadline <= now()) {
-                return Err(Error::TimedOut { what: WHAT });
-            }
-            let until = match (until, options.deadline) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            let Some((cause, until)) = pacing.next(options)? else { return Ok(()) };
             self.timed(cause, bytes, || {
                 self.progress.wait_past(epoch, until);
                 Ok(())
             })?;
         }
+    }
+}
+
+/// A write on its way through the gate: what it has to wait for next, apart from the waiting.
+pub(crate) struct Pacing<'a> {
+    shared: &'a Shared,
+    slot: Slot,
+}
+
+impl<'a> Pacing<'a> {
+    /// Takes a place in the line; `None` when nobody has to wait.
+    pub(crate) fn begin(
+        shared: &'a Shared,
+        bytes: usize,
+        options: &WriteOptions,
+    ) -> Result<Option<Self>, Error> {
+        let gate = &shared.gate;
+        if gate.stop().is_none() && gate.throttle.bytes_per_second().is_infinite() {
+            return Ok(None);
+        }
+        shared.check_patience(bytes, options)?;
+        let slot = gate.throttle.reserve(gate.time(), bytes as u64);
+        Ok(Some(Self { shared, slot }))
+    }
+
+    /// Why to wait, and until when at most unless `progress` moves on before; `None` when the write may go on. Take
+    /// `progress`'s epoch before asking.
+    pub(crate) fn next(
+        &mut self,
+        options: &WriteOptions,
+    ) -> Result<Option<(StallCause, Option<Instant>)>, Error> {
+        let gate = &self.shared.gate;
+        self.shared.health.check_writable()?;
+        let (cause, until) = match gate.stop() {
+            Some(cause) => {
+                if let Some(source) = self.shared.health.compaction_failing() {
+                    return Err(Error::CompactionFailing { source });
+                }
+                (cause, None)
+            }
+            None => {
+                let pause = gate.throttle.pause(gate.time(), &self.slot);
+                if pause.is_zero() {
+                    return Ok(None);
+                }
+                (StallCause::Slowdown, Some(now() + pause))
+            }
+        };
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: WHAT }); // a stop has come since it was asked
+        }
+        if options.deadline.is_some_and(|deadline| deadline <= now()) {
+            return Err(Error::TimedOut { what: WHAT });
+        }
+        let until = match (until, options.deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Ok(Some((cause, until)))
     }
 }
 

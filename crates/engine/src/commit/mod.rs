@@ -15,6 +15,8 @@
 
 pub(crate) mod room;
 pub(crate) mod state;
+#[cfg(feature = "async")]
+mod tasks;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use memtable::{Reserved, Space};
 
 use crate::error::Error;
 use crate::options::WriteOptions;
+use crate::perf::{Step, Stopwatch};
 use crate::read::view::ReadView;
 use crate::shared::Shared;
 use crate::stats;
@@ -105,7 +108,8 @@ impl Rooms {
 
 /// All that a batch needs, in hand.
 pub(crate) struct Reservation<'a> {
-    pub(crate) log: wal::Reservation<'a>,
+    /// `None`: the write is not logged.
+    pub(crate) log: Option<wal::Reservation<'a>>,
     pub(crate) rooms: Rooms,
     /// Keeps the memtables alive; its families stand where the rooms say.
     pub(crate) view: ArcRef<ReadView>,
@@ -140,7 +144,26 @@ impl Drop for Turn<'_> {
 impl Shared {
     /// Writes `batch`: see the module's text.
     pub(crate) fn write(&self, batch: &WriteBatch, options: &WriteOptions) -> Result<(), Error> {
+        let Some((needs, bytes)) = self.check_write(batch, options)? else { return Ok(()) };
+        let mut watch = Stopwatch::start();
+        watch.count();
+        let paced = self.pace(bytes, options);
+        watch.lap(Step::Pace);
+        paced?;
+        let reserved = self.reserve(&needs, bytes, options);
+        watch.lap(Step::Reserve);
+        let reservation = reserved.map_err(|error| self.explained(error))?;
+        self.commit(batch, &needs, reservation, options.sync, watch)
+    }
+
+    /// What `batch` needs, and its encoded bytes; `None` when it is empty, and was synced if that was asked for.
+    fn check_write(
+        &self,
+        batch: &WriteBatch,
+        options: &WriteOptions,
+    ) -> Result<Option<(Needs, usize)>, Error> {
         self.health.check_writable()?;
+        options.validate()?;
         batch.check_limits()?;
         let bytes = batch.encoded_len();
         if bytes as u64 > self.options.max_batch_bytes {
@@ -149,17 +172,14 @@ impl Shared {
                 limit: self.options.max_batch_bytes,
             });
         }
-        let Some(needs) = Needs::of(batch) else {
+        let needs = Needs::of(batch);
+        if needs.is_none() && options.sync {
             let last = self.commit.lock().last;
-            return match last {
-                Some(last) if options.sync => self.sync_log(last.log_end),
-                _ => Ok(()),
-            };
-        };
-        self.pace(bytes, options)?;
-        let reservation =
-            self.reserve(&needs, bytes, options).map_err(|error| self.explained(error))?;
-        self.commit(batch, &needs, reservation, options.sync)
+            if let Some(log_end) = last.and_then(|last| last.log_end) {
+                self.sync_log(log_end)?;
+            }
+        }
+        Ok(needs.map(|needs| (needs, bytes)))
     }
 
     /// Steps 3 to 6.
@@ -169,22 +189,25 @@ impl Shared {
         needs: &Needs,
         reservation: Reservation<'_>,
         is_synced: bool,
+        mut watch: Stopwatch,
     ) -> Result<(), Error> {
         let Reservation { log, mut rooms, view, first_seq, mut turn } = reservation;
-        let log_end = log.end();
         let (ticket, last_seq) = (turn.ticket, turn.last_seq);
 
-        let header = batch.header(first_seq);
-        let record: [&[u8]; 2] = [&header, batch.entry_bytes()];
-        let filled = if is_synced { log.fill_to_sync(&record) } else { log.fill(&record) };
-        if let Err(error) = filled {
-            drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
-            return Err(self.explained(Error::Log(error.into())));
+        let log_end = log.as_ref().map(wal::Reservation::end);
+        if let Some(log) = log {
+            let header = batch.header(first_seq);
+            let record: [&[u8]; 2] = [&header, batch.entry_bytes()];
+            let filled = if is_synced { log.fill_to_sync(&record) } else { log.fill(&record) };
+            if let Err(error) = filled {
+                drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
+                return Err(self.explained(Error::Log(error.into())));
+            }
+            if let Some(limiter) = &self.options.rate_limiter {
+                limiter.charge(Priority::Log, Direction::Write, batch.encoded_len() as u64);
+            }
         }
-
-        if let Some(limiter) = &self.options.rate_limiter {
-            limiter.charge(Priority::Log, Direction::Write, batch.encoded_len() as u64);
-        }
+        watch.lap(Step::Log);
 
         turn.is_whole = false;
         insert(batch, needs, &view, &mut rooms, first_seq);
@@ -193,12 +216,18 @@ impl Shared {
         stats::add(&self.counters.user_bytes, needs.user_bytes);
         stats::add(&self.counters.batches, 1);
 
+        watch.lap(Step::Insert);
+
         drop(turn);
-        if self.ring.wait(ticket, last_seq.get()).is_err() {
+        let published = self.ring.wait(ticket, last_seq.get());
+        watch.lap(Step::Publish);
+        if published.is_err() {
             return Err(self.health.refusal());
         }
-        if is_synced {
-            self.sync_log(log_end)?;
+        if let (true, Some(log_end)) = (is_synced, log_end) {
+            let synced = self.sync_log(log_end);
+            watch.lap(Step::Sync);
+            synced?;
         }
         Ok(())
     }

@@ -28,17 +28,23 @@ use crate::commit::state::{CommitState, FamilyState, FlushReason, LastReservatio
 use crate::commit::{Needs, Reservation, Rooms, Turn};
 use crate::error::Error;
 use crate::options::WriteOptions;
+use crate::perf::{Step, Stopwatch};
 use crate::shared::Shared;
 use crate::stats::StallCause;
 
+/// What writers wait for, in their errors.
+pub(super) const FOR_GROWTH: &str = "memory that another writer is getting";
+pub(super) const FOR_FLUSH: &str = "a flush";
+pub(super) const FOR_CREDITS: &str = "credits: the write budget is used up";
+
 /// Why a reservation could not be made at once.
-enum Lack {
+pub(super) enum Lack {
     /// Chunks of these sizes, for these families.
     Chunks(Vec<(FamilyId, usize)>),
-    /// A chunk that another writer is getting.
-    Growing,
-    /// A flush, because a family has as many memtables as it may.
-    Memtables,
+    /// A chunk that another writer is getting: wait until `grown` is past this.
+    Growing(u64),
+    /// A flush, because a family has as many memtables as it may: wait until `progress` is past this.
+    Memtables(u64),
     /// A log segment, or a place in the log's ring.
     Log,
     /// A place in the completion ring, for this ticket.
@@ -46,7 +52,7 @@ enum Lack {
 }
 
 /// The attempt of one writer to get chunks. However it ends, those who wait for it are woken and look again.
-struct Growth<'a> {
+pub(super) struct Growth<'a> {
     shared: &'a Shared,
     families: Vec<(FamilyId, usize)>,
 }
@@ -72,7 +78,7 @@ impl<'a> Growth<'a> {
                 family.growing = None;
             }
         }
-        self.shared.grown.notify_all();
+        self.shared.grown.notify();
     }
 }
 
@@ -85,11 +91,20 @@ impl Drop for Growth<'_> {
     }
 }
 
+/// What a writer holds between two looks, on its way to a reservation.
+#[derive(Default)]
+pub(super) struct Hand<'a> {
+    /// What it got for families that lacked a chunk.
+    pub(super) chunks: Vec<(FamilyId, Chunk)>,
+    /// Set while it gets them.
+    pub(super) growth: Option<Growth<'a>>,
+}
+
 /// Counts a writer that waits for credits.
-struct Seeker<'a>(&'a Shared);
+pub(super) struct Seeker<'a>(&'a Shared);
 
 impl<'a> Seeker<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    pub(super) fn new(shared: &'a Shared) -> Self {
         shared.seekers.fetch_add(1, Ordering::SeqCst);
         Self(shared)
     }
@@ -102,57 +117,59 @@ impl Drop for Seeker<'_> {
 }
 
 impl Shared {
-    /// Steps 2: all that a batch of `bytes` encoded bytes needs.
+    /// Step 2: all that a batch of `bytes` encoded bytes needs.
     pub(crate) fn reserve(
         &self,
         needs: &Needs,
         bytes: usize,
         options: &WriteOptions,
     ) -> Result<Reservation<'_>, Error> {
-        let mut chunks: Vec<(FamilyId, Chunk)> = Vec::new();
-        let mut growth: Option<Growth<'_>> = None;
+        let mut hand = Hand::default();
         loop {
-            let mut state = self.commit.lock();
-            if let Some(mut ended) = growth.take() {
-                ended.end(&mut state);
-            }
-            self.health.check_writable()?;
-            let lack = match self.try_reserve(&mut state, needs, bytes, &mut chunks)? {
-                Ok(reservation) => {
-                    if self.seekers.load(Ordering::SeqCst) > 0 {
-                        self.relieve_in(&mut state);
-                    }
-                    return Ok(reservation);
+            match self.attempt(needs, bytes, options, &mut hand)? {
+                Ok(reservation) => return Ok(reservation),
+                Err(Lack::Chunks(wanted)) => {
+                    hand.chunks = match self.kept_chunks(&wanted) {
+                        Some(chunks) => chunks,
+                        None => {
+                            let permit = self.get_credits(total_bytes(&wanted), bytes, options)?;
+                            self.map_chunks(&wanted, permit)?
+                        }
+                    };
                 }
-                Err(lack) => lack,
-            };
-            match lack {
-                Lack::Chunks(wanted) => {
-                    let begun = growth.insert(Growth::begin(self, &mut state, wanted));
-                    drop(state);
-                    chunks.clear(); // too small for the memtable that is active now
-                    chunks = self.get_chunks(&begun.families, bytes, options)?;
-                }
-                Lack::Growing => self.wait_for_growth(state, bytes, options)?,
-                Lack::Memtables => {
-                    // Taken under the lock under which flushed memtables are removed: none is missed.
-                    let epoch = self.progress.epoch();
-                    drop(state);
-                    self.wait_for_flush(epoch, bytes, options)?;
-                }
-                Lack::Log => {
-                    drop(state);
-                    self.timed(StallCause::Log, bytes, || Ok(self.wal.make_room(bytes)?))?;
-                    self.bound_log();
-                }
-                Lack::Ring(ticket) => {
-                    drop(state);
-                    self.timed(StallCause::Log, bytes, || {
-                        self.ring.wait_for_room(ticket).map_err(|_| self.health.refusal())
-                    })?;
-                }
+                Err(Lack::Growing(epoch)) => self.wait_for_growth(epoch, bytes, options)?,
+                Err(Lack::Memtables(epoch)) => self.wait_for_flush(epoch, bytes, options)?,
+                Err(Lack::Log) => self.make_log_room(bytes)?,
+                Err(Lack::Ring(ticket)) => self.wait_for_ring(ticket, bytes)?,
             }
         }
+    }
+
+    /// One look under the lock: takes everything, or says what is missing. When that is chunks, the attempt to get them
+    /// begins, and is over with the next look or when the hand is dropped.
+    pub(super) fn attempt<'a>(
+        &'a self,
+        needs: &Needs,
+        bytes: usize,
+        options: &WriteOptions,
+        hand: &mut Hand<'a>,
+    ) -> Result<Result<Reservation<'a>, Lack>, Error> {
+        let mut state = self.commit.lock();
+        if let Some(mut ended) = hand.growth.take() {
+            ended.end(&mut state);
+        }
+        self.health.check_writable()?;
+        let attempt = self.try_reserve(&mut state, needs, bytes, options, &mut hand.chunks)?;
+        match &attempt {
+            Ok(_) if self.seekers.load(Ordering::SeqCst) > 0 => self.relieve_in(&mut state),
+            Err(Lack::Chunks(wanted)) => {
+                hand.growth = Some(Growth::begin(self, &mut state, wanted.clone()));
+                drop(state);
+                hand.chunks.clear(); // too small for the memtable that is active now
+            }
+            _ => {}
+        }
+        Ok(attempt)
     }
 
     /// Takes everything, or says what is missing. Chunks in hand go to the memtables that they are for.
@@ -161,6 +178,7 @@ impl Shared {
         state: &mut MutexGuard<'_, CommitState>,
         needs: &Needs,
         bytes: usize,
+        options: &WriteOptions,
         chunks: &mut Vec<(FamilyId, Chunk)>,
     ) -> Result<Result<Reservation<'a>, Lack>, Error> {
         let mut lacks = Vec::new();
@@ -170,7 +188,8 @@ impl Shared {
             let at = at.map_err(|_| Error::UnknownFamilyNumber { family: need.family })?;
             if state.families[at].active.is_full(self.options.write_buffer_size as usize) {
                 if self.is_at_memtable_limit(state, at) {
-                    return Ok(Err(Lack::Memtables));
+                    // Taken under the lock under which flushed memtables are removed: none is missed.
+                    return Ok(Err(Lack::Memtables(self.progress.epoch())));
                 }
                 if self.seal(state, at, FlushReason::Full) {
                     self.flush_signal.notify();
@@ -195,20 +214,26 @@ impl Shared {
             return Ok(Err(Lack::Chunks(lacks)));
         }
         if is_growing {
-            return Ok(Err(Lack::Growing));
+            return Ok(Err(Lack::Growing(self.grown.epoch())));
         }
 
         let ticket = state.next_ticket;
         if !self.ring.has_room(ticket) {
             return Ok(Err(Lack::Ring(ticket)));
         }
-        let log = match self.wal.reserve(bytes) {
-            Ok(log) => log,
-            Err(ReserveError::NeedsRoom) => return Ok(Err(Lack::Log)),
-            Err(ReserveError::TooLarge { len, max }) => {
-                return Err(Error::BatchTooLarge { bytes: len as u64, limit: max as u64 });
+        let log = if options.disable_wal {
+            None
+        } else {
+            match self.wal.reserve(bytes) {
+                Ok(log) => Some(log),
+                Err(ReserveError::NeedsRoom) => return Ok(Err(Lack::Log)),
+                Err(ReserveError::TooLarge { len, max }) => {
+                    return Err(Error::BatchTooLarge { bytes: len as u64, limit: max as u64 });
+                }
+                Err(ReserveError::Failed(failure)) => {
+                    return Err(wal::Error::Failed(failure).into());
+                }
             }
-            Err(ReserveError::Failed(failure)) => return Err(wal::Error::Failed(failure).into()),
         };
         // Only now, when nothing is missing any more, does what is in hand become the memtables': before its first
         // reservation a memtable holds no memory, and what this batch got cannot be sealed away before it has used it.
@@ -229,9 +254,11 @@ impl Shared {
         &'a self,
         state: &mut CommitState,
         needs: &Needs,
-        log: wal::Reservation<'a>,
+        log: Option<wal::Reservation<'a>>,
     ) -> Reservation<'a> {
-        let segment = log.segment();
+        // What is not logged needs no segment; the present one stands for "something to flush".
+        let segment =
+            log.as_ref().map_or_else(|| self.wal.current_segment(), wal::Reservation::segment);
         let mut rooms = needs.iter().map(|need| take_room(state, need, segment));
         let first = rooms.next().expect("a batch that needs nothing is not written");
         let rest = rooms.collect();
@@ -240,7 +267,11 @@ impl Shared {
         state.next_seq += entries;
         let (ticket, last_seq) = (state.next_ticket, state.last_seq());
         state.next_ticket += 1;
-        state.last = Some(LastReservation { ticket, seq: last_seq, log_end: log.end() });
+        let log_end = match &log {
+            Some(log) => Some(log.end()),
+            None => state.last.and_then(|last| last.log_end),
+        };
+        state.last = Some(LastReservation { ticket, seq: last_seq, log_end });
         Reservation {
             log,
             rooms: Rooms { first, rest },
@@ -254,27 +285,33 @@ impl Shared {
         state.families[at].sealed.len() + 1 >= self.options.max_write_buffer_number
     }
 
+    /// Makes room in the log.
+    pub(super) fn make_log_room(&self, bytes: usize) -> Result<(), Error> {
+        self.timed(StallCause::Log, bytes, || Ok(self.wal.make_room(bytes)?))?;
+        self.bound_log();
+        Ok(())
+    }
+
+    /// Waits until the completion ring has room for `ticket`.
+    pub(super) fn wait_for_ring(&self, ticket: u64, bytes: usize) -> Result<(), Error> {
+        self.timed(StallCause::Log, bytes, || {
+            self.ring.wait_for_room(ticket).map_err(|_| self.health.refusal())
+        })
+    }
+
     /// Waits until another writer's attempt to get a chunk has ended.
     fn wait_for_growth(
         &self,
-        state: MutexGuard<'_, CommitState>,
+        epoch: u64,
         bytes: usize,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        const WHAT: &str = "memory that another writer is getting";
         if options.no_wait {
-            return Err(Error::WouldBlock { what: WHAT });
+            return Err(Error::WouldBlock { what: FOR_GROWTH });
         }
         let since = now();
-        match options.deadline {
-            None => drop(self.grown.wait(state)),
-            Some(deadline) => {
-                let (state, timed_out) = self.grown.wait_until(state, deadline);
-                drop(state);
-                if timed_out {
-                    return Err(Error::TimedOut { what: WHAT });
-                }
-            }
+        if !self.grown.wait_past(epoch, options.deadline) {
+            return Err(Error::TimedOut { what: FOR_GROWTH });
         }
         if self.seekers.load(Ordering::Relaxed) > 0 {
             self.counters.stalled(StallCause::Credits, since.elapsed(), bytes as u64);
@@ -288,43 +325,62 @@ impl Shared {
         bytes: usize,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        const WHAT: &str = "a flush";
-        if options.no_wait {
-            return Err(Error::WouldBlock { what: WHAT });
-        }
-        if let Some(source) = self.health.flush_failing() {
-            return Err(Error::FlushFailing { source });
-        }
+        self.check_flush_wait(options)?;
         self.timed(StallCause::Memtables, bytes, || {
             if self.progress.wait_past(epoch, options.deadline) {
                 Ok(())
             } else {
-                Err(Error::TimedOut { what: WHAT })
+                Err(Error::TimedOut { what: FOR_FLUSH })
             }
         })
     }
 
-    /// Gets chunks of these sizes: those of flushed memtables, or credits for all in one request, and maps them.
-    fn get_chunks(
+    /// Refuses where waiting for a flush is not wanted, or of no use.
+    pub(super) fn check_flush_wait(&self, options: &WriteOptions) -> Result<(), Error> {
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: FOR_FLUSH });
+        }
+        match self.health.flush_failing() {
+            Some(source) => Err(Error::FlushFailing { source }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sees to it that a flush is under way; then refuses where waiting for credits is not wanted, or of no use.
+    pub(super) fn check_credit_wait(&self, options: &WriteOptions) -> Result<(), Error> {
+        self.relieve();
+        if options.no_wait {
+            return Err(Error::WouldBlock { what: FOR_CREDITS });
+        }
+        match self.health.flush_failing() {
+            Some(source) => Err(Error::FlushFailing { source }),
+            None => Ok(()),
+        }
+    }
+
+    /// Chunks of these sizes out of those of flushed memtables, if there are such for all.
+    pub(super) fn kept_chunks(
         &self,
         wanted: &[(FamilyId, usize)],
-        bytes: usize,
-        options: &WriteOptions,
-    ) -> Result<Vec<(FamilyId, Chunk)>, Error> {
+    ) -> Option<Vec<(FamilyId, Chunk)>> {
         let sizes: Vec<usize> = wanted.iter().map(|(_, size)| *size).collect();
-        if let Some(chunks) = self.chunks.take(&sizes) {
-            return Ok(wanted.iter().map(|(family, _)| *family).zip(chunks).collect());
-        }
-        let total = sizes.iter().map(|size| *size as u64).sum();
-        let mut permit = self.get_credits(total, bytes, options)?;
-        let mut chunks = Vec::with_capacity(wanted.len());
-        for (family, size) in wanted {
+        let chunks = self.chunks.take(&sizes)?;
+        Some(wanted.iter().map(|(family, _)| *family).zip(chunks).collect())
+    }
+
+    /// Maps chunks of these sizes with what one request was granted for all of them.
+    pub(super) fn map_chunks(
+        &self,
+        wanted: &[(FamilyId, usize)],
+        mut permit: Permit,
+    ) -> Result<Vec<(FamilyId, Chunk)>, Error> {
+        let map = |(family, size): &(FamilyId, usize)| {
             let part =
                 permit.split(*size as u64).expect("the permit covers all that was asked for");
             let chunk = self.chunks.map(part).map_err(|source| Error::OutOfMemory { source })?;
-            chunks.push((*family, chunk));
-        }
-        Ok(chunks)
+            Ok((*family, chunk))
+        };
+        wanted.iter().map(map).collect()
     }
 
     /// Takes credits; while there are none, makes sure that a flush is under way and waits for it (C5).
@@ -334,7 +390,6 @@ impl Shared {
         bytes: usize,
         options: &WriteOptions,
     ) -> Result<Permit, Error> {
-        const WHAT: &str = "credits: the write budget is used up";
         match self.pool.try_acquire(credits) {
             Ok(permit) => return Ok(permit),
             Err(TryAcquireError::WouldBlock) => {}
@@ -346,14 +401,10 @@ impl Shared {
             return Ok(permit);
         }
         let seeker = Seeker::new(self);
+        let mut watch = Stopwatch::start();
         loop {
-            self.relieve();
-            if options.no_wait {
-                return Err(Error::WouldBlock { what: WHAT });
-            }
-            if let Some(source) = self.health.flush_failing() {
-                return Err(Error::FlushFailing { source });
-            }
+            watch.lap(Step::Credits);
+            self.check_credit_wait(options)?;
             let acquired = self.timed(StallCause::Credits, bytes, || {
                 Ok(match options.deadline {
                     None => self.pool.acquire(credits),
@@ -363,11 +414,12 @@ impl Shared {
             match acquired {
                 Ok(permit) => {
                     drop(seeker);
+                    watch.lap(Step::Credits);
                     return Ok(permit);
                 }
                 // Flushes failed; if they go on, the next round says so.
                 Err(AcquireError::Interrupted { .. }) => {}
-                Err(AcquireError::TimedOut) => return Err(Error::TimedOut { what: WHAT }),
+                Err(AcquireError::TimedOut) => return Err(Error::TimedOut { what: FOR_CREDITS }),
                 Err(_) => return Err(self.health.refusal()),
             }
         }
@@ -418,6 +470,11 @@ impl Shared {
         self.counters.stalled(cause, now().duration_since(since), bytes as u64);
         result
     }
+}
+
+/// The sum of the sizes.
+pub(super) fn total_bytes(wanted: &[(FamilyId, usize)]) -> u64 {
+    wanted.iter().map(|(_, size)| *size as u64).sum()
 }
 
 fn take_room(

@@ -38,7 +38,8 @@ pub enum FlushReason {
 pub(crate) struct LastReservation {
     pub(crate) ticket: u64,
     pub(crate) seq: SeqNo,
-    pub(crate) log_end: LogPosition,
+    /// The end of the newest record in the log, if there is one.
+    pub(crate) log_end: Option<LogPosition>,
 }
 
 /// A memtable that takes no more writes and waits for its flush.

@@ -174,8 +174,8 @@ impl Shared {
             written.tables().iter().map(|table| table.file_bytes).sum(),
         );
         let is_shared = self.commit.lock().families.len() > 1;
-        if let (true, Some(last)) = (is_shared, job.last) {
-            self.sync_log(last.log_end)?;
+        if let (true, Some(log_end)) = (is_shared, job.last.and_then(|last| last.log_end)) {
+            self.sync_log(log_end)?;
         }
         self.install_flush(job, written)?;
         add(&self.counters.flushes, 1);

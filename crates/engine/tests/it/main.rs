@@ -9,9 +9,13 @@ mod families;
 mod faults;
 mod kill;
 mod limiting;
+mod linear;
 mod misuse;
 mod model;
 mod readers;
 mod recovery;
 mod sim;
 mod support;
+#[cfg(feature = "async")]
+mod tasks;
+mod unlogged;
