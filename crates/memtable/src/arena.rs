@@ -14,6 +14,7 @@ use std::ptr::NonNull;
 use base::sync::Mutex;
 use base::sync::atomic::AtomicU64;
 use base::sync::atomic::Ordering::{Acquire, Release};
+use crossbeam_utils::CachePadded;
 
 use crate::chunk::{Chunk, page_bytes};
 use crate::entry::{self, EntryRef};
@@ -45,9 +46,10 @@ const PIECES_FULL: usize = 1 << 14;
 pub(crate) struct Arena {
     directory: Directory,
     slots: Slots,
-    /// What inserts have used up: [`Settled`], packed.
-    settled: AtomicU64,
-    books: Mutex<Books>,
+    /// What inserts have used up: [`Settled`], packed. It and the lock are written by every insert's thread, on lines of
+    /// their own, away from what readers read.
+    settled: CachePadded<AtomicU64>,
+    books: CachePadded<Mutex<Books>>,
 }
 
 #[derive(Debug)]
@@ -141,8 +143,8 @@ impl Arena {
         Self {
             directory: Directory::new(),
             slots: Slots::new(),
-            settled: AtomicU64::new(0),
-            books: Mutex::new(books),
+            settled: CachePadded::new(AtomicU64::new(0)),
+            books: CachePadded::new(Mutex::new(books)),
         }
     }
 

@@ -308,3 +308,6 @@ impl<'a> Spot<'a> {
         Spot { leaf, version, at, count, entry }
     }
 }
+
+#[cfg(test)]
+mod tests;
