@@ -5,8 +5,8 @@ use std::path::Path;
 use kit::Result;
 use kit::size::Size;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options, WaitForCompactOptions, WriteBatch,
-    WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options,
+    WaitForCompactOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::{Config, Engine, FILTER_BITS};
@@ -22,6 +22,10 @@ struct Rocksdb {
 
 /// Opens the database in `path`.
 pub(super) fn open(path: &Path, config: &Config) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(open_with(path, config)?))
+}
+
+fn open_with(path: &Path, config: &Config) -> Result<Rocksdb> {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_write_buffer_size(usize::try_from(config.write_buffer_bytes)?);
@@ -42,9 +46,11 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Box<dyn Engine>> {
         tables.set_block_cache(&Cache::new_lru_cache(usize::try_from(config.cache_bytes)?));
     }
     options.set_block_based_table_factory(&tables);
+    // A family that is opened by its name alone would have RocksDB's defaults.
+    let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
     let mut write = WriteOptions::default();
     write.set_sync(config.sync);
-    Ok(Box::new(Rocksdb { db: DB::open_cf(&options, path, [FAMILY])?, write }))
+    Ok(Rocksdb { db: DB::open_cf_descriptors(&options, path, [family])?, write })
 }
 
 /// The configuration in words.
@@ -127,5 +133,32 @@ impl Engine for Rocksdb {
     fn close(self: Box<Self>) -> Result<()> {
         self.db.cancel_all_background_work(true);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{key, missing_key};
+
+    #[test]
+    fn the_column_family_has_the_options_that_are_printed() {
+        let scratch = kit::scratch::Scratch::new(None).expect("folder");
+        let cache_bytes = 3 << 20;
+        let config =
+            Config { write_buffer_bytes: 1 << 20, cache_bytes, sync: false, memory_budget: None };
+        let database = open_with(&scratch.path().join("db"), &config).expect("open");
+        let property = |name: &str| database.db.property_int_value(name).expect("a property");
+        assert_eq!(property("rocksdb.block-cache-capacity"), Some(cache_bytes));
+        // With a filter, keys that are not there need no block.
+        (0..1000).for_each(|number| database.put(&key(number), b"value").expect("put"));
+        database.flush().expect("flush");
+        let before = property("rocksdb.block-cache-usage");
+        for number in 0..100 {
+            assert!(!database.get(&missing_key(number), &mut |_| ()).expect("get"));
+        }
+        let fetched =
+            property("rocksdb.block-cache-usage").zip(before).map(|(now, then)| now - then);
+        assert!(fetched.is_some_and(|bytes| bytes < 40 << 10), "{fetched:?}");
     }
 }
