@@ -16,7 +16,7 @@ use crate::error::{Error, Failure};
 use crate::log::Log;
 use crate::position::LogPosition;
 
-/// Write-back is started in steps of this size.
+/// Write-back is started in steps of at least this size.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
 
 /// Wakes one helper. A wake that comes while it is busy is not lost.
@@ -86,9 +86,19 @@ struct Progress {
 }
 
 impl Helpers {
-    /// There may be something to do.
+    /// There may be something to do for both.
     pub fn notify(&self) {
+        self.notify_mapper();
+        self.notify_disk();
+    }
+
+    /// There may be something to map or to unmap.
+    pub fn notify_mapper(&self) {
         self.map.notify();
+    }
+
+    /// Something was written.
+    pub fn notify_disk(&self) {
         self.disk.notify();
     }
 }
@@ -176,7 +186,7 @@ impl Log {
         match self.prepare_ahead() {
             Ok(false) => {}
             // The mapper has something to map.
-            Ok(true) => self.helpers.map.notify(),
+            Ok(true) => self.helpers.notify_mapper(),
             Err(_) => self.counters.prepare_failures.add(1),
         }
         // These end the log when they fail, which whoever uses it next is told.

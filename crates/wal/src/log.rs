@@ -149,7 +149,10 @@ impl Log {
         let cut = tail.cut(end, payload_len);
         drop(tail);
         if cut.notice {
-            self.helpers.notify();
+            self.helpers.notify_disk();
+        }
+        if cut.turned {
+            self.helpers.notify_mapper();
         }
         Ok(Reservation::new(self, cut, payload_len))
     }

@@ -95,12 +95,13 @@ pub struct Recovered {
 /// What takes in a record: its segment, the offset of its first chunk in that segment's file, its payload.
 pub type Visit<'a, E> = dyn FnMut(SegmentNumber, u64, &[u8]) -> Result<(), E> + 'a;
 
-/// Reads the log in `dir` from segment `from` on and hands each record to `visit`. Records come in the order in which they were reserved.
+/// Reads the log in `dir` from segment `from` on and hands each record to `visit`. Records come in the order in which
+/// they were reserved.
 ///
-/// `from` 0 stands for "nothing is recorded about the log": then an empty directory, or one in which the creation of
-/// the first segment was cut short, is a log in which nothing was ever written. Any other `from` was recorded after
-/// [`Wal::create`](crate::Wal::create) had returned, so a segment with that number or a later one must exist, and all
-/// from it on.
+/// `from` 0 stands for "nothing is recorded about the log": then an empty directory, or one in which the making of the
+/// first segment was cut short, is a log in which nothing was ever written. Any other `from` is the number of a segment
+/// that was in use, by [`Wal::current_segment`](crate::Wal::current_segment) or
+/// [`Reservation::segment`](crate::Reservation::segment), so it must exist, and all from it on.
 ///
 /// # Errors
 /// [`RecoverError::Log`] with [`Error::Corrupt`], [`Error::MissingSegment`], [`Error::UnsupportedVersion`],

@@ -9,8 +9,8 @@
 //!
 //! Concurrency. One lock and one condition, for both things waited for: a round to end, and an earlier record to be
 //! filled. The second is published without this lock; so a waiter announces itself in `fill_waiters`, passes a `SeqCst`
-//! fence and looks again, while whoever fills publishes, passes a `SeqCst` fence and looks for waiters: one sees the
-//! other, and the lock closes the gap between looking and sleeping. Whoever publishes a record's position, its own or
+//! fence and looks again, while whoever fills publishes, passes a `SeqCst` fence (the ring's) and looks for waiters: one
+//! sees the other, and the lock closes the gap between looking and sleeping. Whoever publishes a record's position, its own or
 //! that of others finished before, looks for waiters afterwards.
 
 use base::sync::atomic::{AtomicU64, Ordering, fence};
@@ -33,8 +33,7 @@ impl GroupSync {
     /// Called after a record's ticket was finished.
     #[inline]
     pub fn filled_some(&self) {
-        // The ring passes such a fence too, after it has published; this one does not depend on that.
-        fence(Ordering::SeqCst);
+        // Whoever has published has passed a `SeqCst` fence since: the ring's text promises it.
         if self.fill_waiters.load(Ordering::Relaxed) > 0 {
             self.wake_all();
         }

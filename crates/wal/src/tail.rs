@@ -18,8 +18,9 @@ use crate::options::Predecessor;
 use crate::segments::Segment;
 use crate::window::Window;
 
-/// How many bytes are reserved between two looks of the helpers.
-const NOTICE_BYTES: u64 = 1 << 20;
+/// How many bytes are reserved between two looks of the disk's helper: so many that waking it stays out of the latency
+/// of all but one in more than ten thousand small records.
+const NOTICE_BYTES: u64 = 2 << 20;
 
 /// The end of the log, behind its lock.
 #[derive(Debug)]
@@ -55,8 +56,10 @@ pub(crate) struct Cut {
     pub place: Place,
     pub window: Arc<Window>,
     pub ticket: u64,
-    /// The helpers should look.
+    /// The disk's helper should look.
     pub notice: bool,
+    /// Another window is used than before: the mapper should look.
+    pub turned: bool,
 }
 
 impl Tail {
@@ -104,19 +107,14 @@ impl Tail {
         self.next_ticket += 1;
         self.records += 1;
         self.payload_bytes += payload_len as u64;
-        let mut notice = false;
-        let window = if end <= self.turn_at {
-            Arc::clone(&self.window)
-        } else {
-            notice = true;
-            self.turn(start, end)
-        };
+        let turned = end > self.turn_at;
+        let window = if turned { self.turn(start, end) } else { Arc::clone(&self.window) };
         self.unmapped_records += u64::from(Arc::ptr_eq(&window, &self.plain));
-        if end > self.notice_at {
+        let notice = end > self.notice_at;
+        if notice {
             self.notice_at = notice_after(end, self.segment.capacity);
-            notice = true;
         }
-        Cut { place: Place::cut(self.segment.number, start..end), window, ticket, notice }
+        Cut { place: Place::cut(self.segment.number, start..end), window, ticket, notice, turned }
     }
 
     /// The way to a place that the present window does not reach.

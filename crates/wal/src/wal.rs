@@ -160,7 +160,7 @@ impl Wal {
     }
 
     /// Retires every closed segment whose number is below `keep_from`. The caller has recorded, durably, that recovery
-    /// will begin at `keep_from` or later. The current segment stays, and so does one with a reservation that is not
+    /// will begin at `keep_from`, or at a later segment. The current segment stays, and so does one with a reservation that is not
     /// filled. Some of the files are kept to become further segments ([`WalOptions::spare_segments_max`]), the others are
     /// removed.
     ///

@@ -13,8 +13,14 @@ use loom::thread;
 use vfs::{Access, DirEntry, Error as FsError, FileLock, Fs, MapSupport, Metadata, Operation};
 use wal::{Error, LogPosition, LogStart, Wal, WalOptions};
 
-/// So many records of the empty payload, 12 bytes each, can be told apart.
+/// So many records of the empty payload, 12 bytes each, can be told apart; what is further on counts as the last.
 const PLACES: usize = 4;
+
+/// Which flag stands for the link of a segment.
+const LINK: usize = PLACES;
+
+/// Bytes of a segment before its first record.
+const HEAD: u64 = wal::SEGMENT_HEADER_BYTES;
 
 /// A file whose content is which records' places were written, and which of them a sync has seen.
 #[derive(Debug)]
@@ -27,9 +33,9 @@ struct Double {
     fails_syncs: bool,
 }
 
-/// One file for all: the models stay within one segment.
+/// Two files, of the first two segments.
 #[derive(Debug, Clone)]
-struct DoubleFs(Arc<Double>);
+struct DoubleFs([Arc<Double>; 2]);
 
 fn unsupported(path: &Path, operation: Operation) -> FsError {
     FsError::new(operation, path, std::io::ErrorKind::Unsupported.into())
@@ -37,13 +43,20 @@ fn unsupported(path: &Path, operation: Operation) -> FsError {
 
 impl DoubleFs {
     fn new(bad_place: Option<usize>, fails_syncs: bool) -> Self {
-        let flags = || (0..PLACES).map(|_| AtomicBool::new(false)).collect();
-        let (written, synced) = (flags(), flags());
-        Self(Arc::new(Double { path: "/1".into(), written, synced, bad_place, fails_syncs }))
+        let file = |path: &str| {
+            let flags = || (0..=PLACES).map(|_| AtomicBool::new(false)).collect();
+            let (written, synced) = (flags(), flags());
+            Arc::new(Double { path: path.into(), written, synced, bad_place, fails_syncs })
+        };
+        Self([file("/000001.log"), file("/000002.log")])
+    }
+
+    fn is_synced_in(&self, segment: usize, place: usize) -> bool {
+        self.0[segment - 1].synced[place].load(Ordering::Relaxed)
     }
 
     fn is_synced(&self, place: usize) -> bool {
-        self.0.synced[place].load(Ordering::Relaxed)
+        self.is_synced_in(1, place)
     }
 }
 
@@ -58,13 +71,15 @@ impl vfs::File for Double {
         Err(unsupported(&self.path, Operation::Read))
     }
     fn write_all_at(&self, _: &[u8], offset: u64) -> vfs::Result<()> {
-        if let Some(behind) = offset.checked_sub(64) {
-            let place = behind as usize / 12;
-            if self.bad_place == Some(place) {
-                return Err(unsupported(&self.path, Operation::Write));
-            }
-            self.written[place].store(true, Ordering::Relaxed);
+        let place = match offset.checked_sub(HEAD) {
+            Some(behind) => (behind as usize / 12).min(PLACES - 1),
+            None if offset == HEAD / 2 => LINK,
+            None => return Ok(()),
+        };
+        if self.bad_place == Some(place) {
+            return Err(unsupported(&self.path, Operation::Write));
         }
+        self.written[place].store(true, Ordering::Relaxed);
         Ok(())
     }
     fn allocate(&self, _: u64, _: u64) -> vfs::Result<()> {
@@ -99,8 +114,11 @@ impl vfs::File for Double {
 }
 
 impl Fs for DoubleFs {
-    fn create(&self, _: &Path) -> vfs::Result<Arc<dyn vfs::File>> {
-        Ok(Arc::clone(&self.0) as Arc<dyn vfs::File>)
+    fn create(&self, path: &Path) -> vfs::Result<Arc<dyn vfs::File>> {
+        match self.0.iter().find(|file| file.path == path) {
+            Some(file) => Ok(Arc::clone(file) as Arc<dyn vfs::File>),
+            None => Err(unsupported(path, Operation::Create)),
+        }
     }
     fn open(&self, path: &Path, _: Access) -> vfs::Result<Arc<dyn vfs::File>> {
         Err(unsupported(path, Operation::Open))
@@ -129,8 +147,8 @@ impl Fs for DoubleFs {
     fn free_space(&self, path: &Path) -> vfs::Result<u64> {
         Err(unsupported(path, Operation::FreeSpace))
     }
-    fn map_support(&self, path: &Path) -> vfs::Result<MapSupport> {
-        Err(unsupported(path, Operation::MapSupport))
+    fn map_support(&self, _: &Path) -> vfs::Result<MapSupport> {
+        Ok(MapSupport::Unknown)
     }
 }
 
@@ -141,13 +159,18 @@ fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
 }
 
 fn open(fs: &DoubleFs) -> Arc<Wal> {
-    let options = WalOptions { segment_bytes: 4096, open_records_max: 2 };
+    let options = WalOptions {
+        segment_bytes: 4096,
+        open_records_max: 2,
+        helper_threads: false,
+        ..WalOptions::default()
+    };
     Arc::new(Wal::create(Arc::new(fs.clone()), Path::new("/"), options, LogStart::fresh()).unwrap())
 }
 
 /// Which record, counted from 0, ends at a position.
 fn place(end: LogPosition) -> usize {
-    (end.get() as usize - 64) / 12 - 1
+    (end.get() - HEAD) as usize / 12 - 1
 }
 
 fn append_and_sync(fs: &DoubleFs, log: &Wal) {
@@ -259,5 +282,48 @@ fn a_failed_sync_releases_all() {
         assert!(matches!(log.sync(end), Err(Error::Failed(_))));
         assert!(matches!(other.join().unwrap(), Err(Error::Failed(_))));
         assert!(log.durable() < end);
+    });
+}
+
+/// The helper has the next segment ready while a writer needs it: it is taken, or made by the writer, and what is synced
+/// in it is durable with its link and with all that is before. Made to fail by leaving the old segment out of the list of
+/// those to sync, and by listing the new one only after records can be reserved in it.
+#[test]
+fn a_prepared_segment_is_handed_over() {
+    model(2, || {
+        let fs = DoubleFs::new(None, false);
+        let log = open(&fs);
+        // Enough for the helper to see that the next one is due.
+        log.append(&[&[0; 1100]]).unwrap();
+        let helper = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || log.maintain())
+        };
+        log.roll().unwrap();
+        let end = log.append(&[]).unwrap();
+        log.sync(end).unwrap();
+        assert!(fs.is_synced_in(1, 0), "what is before was not synced");
+        assert!(fs.is_synced_in(2, 0) && fs.is_synced_in(2, LINK));
+        helper.join().unwrap();
+        let stats = log.stats();
+        assert_eq!(stats.segments_prepared + stats.segments_unprepared, 1);
+    });
+}
+
+/// Two writers need the next segment, of which one makes it; none is left behind, none is made twice.
+#[test]
+fn one_segment_for_two_who_need_it() {
+    model(2, || {
+        let fs = DoubleFs::new(None, false);
+        let log = open(&fs);
+        log.append(&[&[0; 3900]]).unwrap();
+        let other = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || log.append_synced(&[&[0; 200]]).map(drop))
+        };
+        log.append(&[&[0; 200]]).unwrap();
+        other.join().unwrap().unwrap();
+        assert_eq!(log.current_segment(), base::SegmentNumber::new(2));
+        assert!(fs.is_synced_in(1, 0) && fs.is_synced_in(2, LINK));
     });
 }

@@ -6,7 +6,7 @@
 //! A failure names the workload, the operation and the crash seed.
 
 use vfs::sim::{Effect, Fault, SimFs};
-use wal::WalOptions;
+use wal::{LogBackend, WalOptions};
 
 use crate::history::{History, Promise, Rng, variants};
 
@@ -30,6 +30,15 @@ fn operations(workload: u64, options: &WalOptions) -> u64 {
     let mut rng = Rng::new(workload);
     assert!(history.generation(&fs, &mut rng, STEPS, "undisturbed").is_ok());
     history.check_disk(&fs, Promise::Acknowledged, "undisturbed");
+    // So that workloads which try nothing are noticed.
+    let stats = history.stats;
+    let is_mapped = options.backend == LogBackend::Mapped;
+    if workload % 100 == 1 {
+        assert!(stats.segments_prepared > 0 && stats.segments_unprepared > 0, "{stats:?}");
+        assert!(!is_mapped || stats.unmapped_records < stats.records, "{stats:?}");
+        assert_eq!(stats.segments_recycled > 0, options.spare_segments_max > 0, "{stats:?}");
+    }
+    assert_eq!(stats.windows_mapped > 0, is_mapped, "{stats:?}");
     fs.operations()
 }
 

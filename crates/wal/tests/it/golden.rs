@@ -2,7 +2,7 @@
 
 use vfs::Fs;
 use vfs::sim::SimFs;
-use wal::{RecoveryMode, Tail};
+use wal::{LogBackend, RecoveryMode, Tail, WalOptions};
 
 use crate::kit::*;
 
@@ -10,15 +10,18 @@ use crate::kit::*;
 const GOLDEN: &str = include_str!("../golden/segments.hex");
 
 /// The log that the golden file shows.
-fn write() -> SimFs {
-    let (fs, log) = fresh(small());
+fn write(backend: LogBackend) -> SimFs {
+    let (fs, log) = fresh(WalOptions { backend, ..small() });
+    log.maintain();
     let end = log.append(&[b"po", b"lder"]).unwrap();
     log.sync(end).unwrap();
     log.append(&[]).unwrap();
     drop(log.reserve(3).unwrap());
     log.roll().unwrap();
+    log.maintain();
     let end = log.append(&[b"dike"]).unwrap();
     log.sync(end).unwrap();
+    assert_eq!(log.stats().windows_mapped > 0, backend == LogBackend::Mapped);
     log.close().unwrap();
     fs
 }
@@ -42,19 +45,21 @@ fn golden() -> Vec<(u64, Vec<u8>)> {
 
 #[test]
 fn the_bytes_are_those_of_the_golden_file() {
-    let fs = write();
-    for (number, mut expected) in golden() {
-        let found = read_file(&fs, &path(number));
-        expected.resize(4096, 0);
-        let differs = found.iter().zip(&expected).position(|(a, b)| a != b);
-        assert_eq!(
-            (differs, found.len()),
-            (None, expected.len()),
-            "segment {number}: {:02x?}",
-            &found[..200]
-        );
+    for backend in [LogBackend::Positional, LogBackend::Mapped] {
+        let fs = write(backend);
+        for (number, mut expected) in golden() {
+            let found = read_file(&fs, &path(number));
+            expected.resize(4096, 0);
+            let differs = found.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(
+                (differs, found.len()),
+                (None, expected.len()),
+                "segment {number}, {backend:?}: {:02x?}",
+                &found[..200]
+            );
+        }
+        assert_eq!(fs.list(std::path::Path::new(DIR)).unwrap().len(), golden().len());
     }
-    assert_eq!(fs.list(std::path::Path::new(DIR)).unwrap().len(), golden().len());
 }
 
 #[test]

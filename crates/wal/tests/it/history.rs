@@ -4,6 +4,7 @@ use base::SegmentNumber;
 use vfs::sim::SimFs;
 use wal::{
     AppendError, Error, LogBackend, RecoveryMode, Reservation, ReserveError, Wal, WalOptions,
+    WalStats,
 };
 
 use crate::kit::*;
@@ -52,6 +53,8 @@ pub struct History {
     from: SegmentNumber,
     next: u64,
     options: WalOptions,
+    /// What the last log did.
+    pub stats: WalStats,
 }
 
 /// How much must be there.
@@ -85,7 +88,14 @@ pub fn variants() -> [WalOptions; 4] {
 impl History {
     pub fn new(options: &WalOptions) -> Self {
         let options = options.clone();
-        Self { items: Vec::new(), durable: 0, from: NOTHING, next: 0, options }
+        Self {
+            items: Vec::new(),
+            durable: 0,
+            from: NOTHING,
+            next: 0,
+            options,
+            stats: WalStats::default(),
+        }
     }
 
     /// Recovers, checks what is there, opens, and runs `steps` random operations, until something fails for good.
@@ -111,6 +121,7 @@ impl History {
         for _ in 0..steps {
             self.step(&log, rng)?;
         }
+        self.stats = log.stats();
         match rng.below(2) {
             0 => {
                 log.close().map_err(|_| Ended)?;
@@ -133,9 +144,12 @@ impl History {
             16 => self.sync(log, self.items.len()),
             17 | 18 => over(log.roll()),
             _ => {
-                let span = log.current_segment().get() - self.from.get() + 1;
-                // The caller records, durably, where recovery begins, before it retires what is before.
-                self.from = number(self.from.get() + rng.below(span));
+                // The caller records, durably, where recovery begins, before it retires what is before: at a segment that
+                // was in use.
+                let mut used: Vec<u64> = self.items.iter().map(|item| item.segment).collect();
+                used.push(log.current_segment().get());
+                used.retain(|&segment| segment >= self.from.get());
+                self.from = number(used[rng.below(used.len() as u64) as usize]);
                 over(log.retire_before(self.from).map(drop))
             }
         }

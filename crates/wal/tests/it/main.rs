@@ -10,4 +10,5 @@ mod failing;
 mod golden;
 mod history;
 mod kit;
+mod recycled;
 mod tailing;
