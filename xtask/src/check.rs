@@ -2,8 +2,8 @@
 //!
 //! The order is: cheapest first, and steps that share build products after one another. Clippy and
 //! the documentation share the check of every dependency; unit, integration and documentation tests
-//! share one build. Loom needs every crate built anew (`--cfg loom`), so it has a target folder of
-//! its own and compiles only the crates that have models.
+//! share one build. Models need every crate built anew (`--cfg loom`, `--cfg shuttle`), so they have
+//! target folders of their own, and only the crates that have models are compiled.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -55,8 +55,9 @@ pub(crate) fn run(args: &[OsString]) -> Result<(), Failure> {
     let root = workspace::root();
     let files = workspace::files(&root)?;
     let packages = workspace::packages(&root)?;
-    let steps = select(steps(&crates_with_models(&files, &packages)), &arguments.only)
-        .map_err(Failure::Usage)?;
+    let with = |models| crates_with(models, &files, &packages);
+    let steps =
+        select(steps(&with("loom"), &with("shuttle")), &arguments.only).map_err(Failure::Usage)?;
     if arguments.list {
         list(&steps);
         return Ok(());
@@ -99,8 +100,8 @@ fn parse(args: &[OsString]) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-/// All steps, in order. `models` names the packages that have loom models.
-fn steps(models: &[String]) -> Vec<Step> {
+/// All steps, in order. `loom` and `shuttle` name the packages that have models for them.
+fn steps(loom: &[String], shuttle: &[String]) -> Vec<Step> {
     let cargo = |calls: Vec<CargoCall>| Work::Cargo(calls, Tests::None);
     let tests = |calls: Vec<CargoCall>| Work::Cargo(calls, Tests::Counted);
     let mut steps = vec![
@@ -147,11 +148,18 @@ fn steps(models: &[String]) -> Vec<Step> {
             ]),
         },
     ];
-    if !models.is_empty() {
+    if !shuttle.is_empty() {
+        steps.push(Step {
+            name: "shuttle",
+            about: "the pool and the whole engine under a seeded scheduler",
+            work: tests(vec![models_call("shuttle", shuttle)]),
+        });
+    }
+    if !loom.is_empty() {
         steps.push(Step {
             name: "loom",
             about: "models of the concurrent protocols, every interleaving",
-            work: tests(vec![loom_call(models)]),
+            work: tests(vec![models_call("loom", loom)]),
         });
     }
     steps
@@ -163,24 +171,25 @@ fn compare_call(task: &str, options: &str) -> CargoCall {
     CargoCall::new(&call).env("CARGO_TARGET_DIR", "target/compare")
 }
 
-fn loom_call(models: &[String]) -> CargoCall {
-    let mut call = CargoCall::new("test --release --test loom");
-    for package in models {
+/// The models of `packages` for `backend`, loom or shuttle.
+fn models_call(backend: &str, packages: &[String]) -> CargoCall {
+    let mut call = CargoCall::new(&format!("test --release --test {backend}"));
+    for package in packages {
         call.args.extend(["--package".to_owned(), package.clone()]);
     }
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    call.env("RUSTFLAGS", format!("{flags} --cfg loom").trim_start())
-        .env("CARGO_TARGET_DIR", "target/loom")
+    call.env("RUSTFLAGS", format!("{flags} --cfg {backend}").trim_start())
+        .env("CARGO_TARGET_DIR", format!("target/{backend}"))
         // The models need speed, not the release profile's link-time optimisation.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
 }
 
-/// The packages with a `tests/loom.rs`.
-fn crates_with_models(files: &[String], packages: &[workspace::Package]) -> Vec<String> {
+/// The packages with a `tests/BACKEND.rs`.
+fn crates_with(backend: &str, files: &[String], packages: &[workspace::Package]) -> Vec<String> {
     let has_models = |package: &&workspace::Package| {
-        let path = format!("{}/tests/loom.rs", package.folder);
+        let path = format!("{}/tests/{backend}.rs", package.folder);
         files.binary_search(&path).is_ok()
     };
     packages.iter().filter(has_models).map(|package| package.name.clone()).collect()
@@ -292,7 +301,7 @@ mod tests {
 
     #[test]
     fn only_selects_and_refuses_unknown_steps() {
-        let all = steps(&["polder-credit".to_owned()]);
+        let all = steps(&["polder-credit".to_owned()], &[]);
         assert_eq!(all.last().map(|step| step.name), Some("loom"));
         assert_eq!(select(all.clone(), &[]).map(|steps| steps.len()), Ok(all.len()));
         let one = select(all.clone(), &["tidy".to_owned()]).expect("known");
@@ -310,10 +319,10 @@ mod tests {
             dependencies: Vec::new(),
         };
         let files = ["crates/a/tests/loom.rs".to_owned(), "crates/b/src/loom.rs".to_owned()];
-        let models = crates_with_models(&files, &[package("a"), package("b")]);
+        let models = crates_with("loom", &files, &[package("a"), package("b")]);
         assert_eq!(models, ["polder-a"]);
-        assert!(loom_call(&models).shown().contains("--test loom --package polder-a"));
-        assert!(steps(&[]).iter().all(|step| step.name != "loom"));
+        assert!(models_call("loom", &models).shown().contains("--test loom --package polder-a"));
+        assert!(steps(&[], &[]).iter().all(|step| step.name != "loom"));
     }
 
     #[test]
@@ -328,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_failure_shows_the_end_of_the_output_and_the_command() {
-        let step = steps(&[]).remove(0);
+        let step = steps(&[], &[]).remove(0);
         let finished = Finished {
             succeeded: false,
             time: Duration::from_millis(1234),

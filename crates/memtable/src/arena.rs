@@ -11,9 +11,9 @@
 
 use std::ptr::NonNull;
 
+use crate::atomic::AtomicU64;
+use crate::atomic::Ordering::{Acquire, Release};
 use base::sync::Mutex;
-use base::sync::atomic::AtomicU64;
-use base::sync::atomic::Ordering::{Acquire, Release};
 use crossbeam_utils::CachePadded;
 
 use crate::chunk::{Chunk, page_bytes};

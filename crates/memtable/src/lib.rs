@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arena;
+mod atomic;
 mod cache;
 mod chunk;
 mod cursor;

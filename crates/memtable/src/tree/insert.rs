@@ -1,6 +1,6 @@
 //! Inserts: into the leaf where the entry belongs, or behind all others without a descent.
 
-use base::sync::atomic::Ordering::Relaxed;
+use crate::atomic::Ordering::Relaxed;
 use base::sync::hint;
 
 use crate::entry::{EntryRef, Probe};

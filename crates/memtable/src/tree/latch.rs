@@ -9,8 +9,8 @@
 //! `fence(Release)`, and was loaded before the reader's `fence(Acquire)`. So the two fences synchronise, and the
 //! reader's last load sees the writer's odd version or a later one, never the even one it began with.
 
-use base::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use base::sync::atomic::{AtomicU64, fence};
+use crate::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::atomic::{AtomicU64, fence};
 use base::sync::{hint, thread};
 
 /// How often a reader looks again before it gives its processor to somebody else: the writer may have lost its own.

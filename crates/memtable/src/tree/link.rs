@@ -7,8 +7,8 @@
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use base::sync::atomic::AtomicPtr;
-use base::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::atomic::AtomicPtr;
+use crate::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::arena::Slot;
 use crate::prefetch::prefetch;

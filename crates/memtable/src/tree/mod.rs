@@ -24,7 +24,7 @@ pub(crate) mod node;
 mod search;
 mod split;
 
-use base::sync::atomic::AtomicBool;
+use crate::atomic::AtomicBool;
 use base::sync::{Mutex, hint};
 
 use crate::arena::Arena;

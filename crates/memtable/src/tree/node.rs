@@ -27,8 +27,8 @@
 
 use std::mem::{align_of, size_of};
 
-use base::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use base::sync::atomic::{AtomicU32, AtomicU64};
+use crate::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::atomic::{AtomicU32, AtomicU64};
 
 use crate::tree::latch::Latch;
 use crate::tree::link::{Link, NodeRef};

@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 
-use base::sync::atomic::AtomicU64;
-use base::sync::atomic::Ordering::Relaxed;
+use crate::atomic::AtomicU64;
+use crate::atomic::Ordering::Relaxed;
 
 use crate::entry::Probe;
 use crate::tree::Tree;

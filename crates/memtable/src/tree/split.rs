@@ -5,7 +5,7 @@
 //! `demand` counts on both. What the halves' keys share is found anew from their fences, and their prefixes are taken
 //! anew where that tells more of the keys apart.
 
-use base::sync::atomic::Ordering::Relaxed;
+use crate::atomic::Ordering::Relaxed;
 
 use crate::entry::Probe;
 use crate::tree::demand::{INNER_LEAST, LEAF_LEAST, LEVELS_MAX};
