@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(slots(LEAF_LEAST + 1, LEAF_LEAST as u32, 1), 2);
         assert_eq!(levels(LEAF_LEAST), 1);
         assert_eq!(levels(LEAF_LEAST + 1), 2);
-        assert!(LEVELS_MAX <= 8, "{LEVELS_MAX}");
+        assert_eq!(levels(1 << 32), LEVELS_MAX);
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Tree {
         let (mut nodes, mut is_taken_in) = (1, false);
         if right.head().high() == 0 {
             self.edge.store(right);
+            self.is_ascending.store(at == LEAF_WIDTH, Relaxed);
         }
         for held in held.iter().flatten() {
             let shape = held.inner.head.shape();

@@ -51,12 +51,12 @@ fn check(tree: &Tree, node: link::NodeRef<'_>, low: u32, high: u32, found: &mut 
         Kind::Leaf(leaf) => {
             let count = check_items(tree, leaf, low, high);
             assert!(low == 0 || leaf.entry(0) == low, "a leaf begins with its fence");
-            assert!(high == 0 || count >= LEAF_LEAST && count <= LEAF_WIDTH, "{count}");
+            assert!(high == 0 || (LEAF_LEAST..=LEAF_WIDTH).contains(&count), "{count}");
             found.entries += count;
         }
         Kind::Inner(inner) => {
             let count = check_items(tree, inner, low, high);
-            assert!(high == 0 || count + 1 >= INNER_LEAST && count < INNER_WIDTH, "{count}");
+            assert!(high == 0 || (INNER_LEAST..=INNER_WIDTH).contains(&(count + 1)), "{count}");
             for at in 0..=count {
                 let from = if at == 0 { low } else { inner.reference(at - 1) };
                 let to = if at == count { high } else { inner.reference(at) };
