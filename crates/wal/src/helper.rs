@@ -228,6 +228,7 @@ impl Log {
         // Positions behind the open segment's first byte are not synced here.
         if self.durable.load(Ordering::Acquire) < base && filled >= base {
             self.counters.left_syncs.add(1);
+            self.mapper.unmap_left();
             return self.sync(LogPosition(base));
         }
         Ok(())

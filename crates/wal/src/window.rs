@@ -66,6 +66,12 @@ struct State {
     is_off: bool,
 }
 
+impl State {
+    fn unmap_left(&mut self) {
+        self.windows.retain(|window| Arc::strong_count(window) > 1);
+    }
+}
+
 impl Mapper {
     pub fn new(bytes_max: u64, pool: Option<Pool>) -> Self {
         Self { mapped: Mutex::new(State::default()), bytes_max, pool }
@@ -79,6 +85,11 @@ impl Mapper {
     /// Bytes that are mapped now.
     pub fn mapped_bytes(&self) -> u64 {
         mapped_bytes(&self.mapped.lock().windows)
+    }
+
+    /// Unmaps what all have left: so that a sync of it does not have to protect its pages first.
+    pub fn unmap_left(&self) {
+        self.mapped.lock().unmap_left();
     }
 
     /// Unmaps everything that nobody else holds, for good.
@@ -110,7 +121,7 @@ impl Log {
             return;
         }
         let mut state = self.mapper.mapped.lock();
-        state.windows.retain(|window| Arc::strong_count(window) > 1);
+        state.unmap_left();
         while !state.is_off
             && self.failure().is_none()
             && let Some((segment, range)) = self.next_window()

