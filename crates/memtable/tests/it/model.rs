@@ -58,6 +58,9 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (prop::collection::vec((any_internal_key(), value_len), 1..6), any::<bool>())
             .prop_map(|(entries, reversed)| Step::Insert(entries, reversed)),
+        // Enough to split leaves: 64 and more with the same first bytes are common then.
+        1 => (prop::collection::vec((any_internal_key(), 0usize..20), 30..160), any::<bool>())
+            .prop_map(|(entries, reversed)| Step::Insert(entries, reversed)),
         4 => (any_key(), prop_oneof![0u64..26, Just(SeqNo::MAX.get())]).prop_map(|(key, at)| Step::Get(key, at)),
         1 => Just(Step::First),
         1 => Just(Step::Last),
