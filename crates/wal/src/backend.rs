@@ -5,43 +5,14 @@
 //! went, a sync of the file makes it durable.
 
 use std::fmt::Debug;
-use std::ops::Range;
 
-use base::SegmentNumber;
+use crate::tail::Place;
 
 mod mapped;
 mod positional;
 
 pub(crate) use mapped::Mapped;
 pub(crate) use positional::Positional;
-
-/// Bytes of a segment's file that belong to one record, and to nobody else.
-///
-/// Contract: whoever makes one has never made another that overlaps with it in the same segment; the file is not
-/// another segment's while it exists. There is one maker, the log's tail, which cuts places one behind the other. A
-/// place cannot be copied.
-#[derive(Debug)]
-pub(crate) struct Place {
-    segment: SegmentNumber,
-    range: Range<u64>,
-}
-
-impl Place {
-    /// For the log's tail alone: see the contract.
-    pub fn cut(segment: SegmentNumber, range: Range<u64>) -> Self {
-        Self { segment, range }
-    }
-
-    /// The segment whose file it is in.
-    pub fn segment(&self) -> SegmentNumber {
-        self.segment
-    }
-
-    /// Its offsets in the file.
-    pub fn range(&self) -> Range<u64> {
-        self.range.clone()
-    }
-}
 
 /// What is to be put to a place.
 #[derive(Debug)]

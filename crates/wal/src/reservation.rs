@@ -5,12 +5,12 @@ use base::record;
 use base::sync::Arc;
 use base::sync::atomic::Ordering;
 
-use crate::backend::{Content, Place};
+use crate::backend::Content;
 use crate::error::{AppendError, Failure};
 use crate::log::Log;
 use crate::position::LogPosition;
 use crate::segments::Segment;
-use crate::tail::Cut;
+use crate::tail::{Cut, Place};
 use crate::window::Window;
 
 /// A place in the log for one record, to be filled soon: what is reserved behind it is recovered, and synced, only when

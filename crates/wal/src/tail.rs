@@ -8,11 +8,12 @@
 //! mapped it keeps it until nobody else does.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
+use base::SegmentNumber;
 use base::record::framed_len;
 
-use crate::backend::Place;
 use crate::format::SEGMENT_HEADER_BYTES;
 use crate::options::Predecessor;
 use crate::segments::Segment;
@@ -21,6 +22,29 @@ use crate::window::Window;
 /// How many bytes are reserved between two looks of the disk's helper: so many that waking it stays out of the latency
 /// of all but one in more than ten thousand small records.
 const NOTICE_BYTES: u64 = 2 << 20;
+
+/// Bytes of a segment's file that belong to one record, and to nobody else.
+///
+/// Contract: no two of them overlap in the same segment, and the file is not another segment's while one of its places is
+/// not filled. [`Tail::cut`] makes them, one behind the other, and nobody else can; a place cannot be copied; a retired
+/// segment's file is used again only when all its places are filled.
+#[derive(Debug)]
+pub(crate) struct Place {
+    segment: SegmentNumber,
+    range: Range<u64>,
+}
+
+impl Place {
+    /// The segment whose file it is in.
+    pub fn segment(&self) -> SegmentNumber {
+        self.segment
+    }
+
+    /// Its offsets in the file.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+}
 
 /// The end of the log, behind its lock.
 #[derive(Debug)]
@@ -114,7 +138,8 @@ impl Tail {
         if notice {
             self.notice_at = notice_after(end, self.segment.capacity);
         }
-        Cut { place: Place::cut(self.segment.number, start..end), window, ticket, notice, turned }
+        let place = Place { segment: self.segment.number, range: start..end };
+        Cut { place, window, ticket, notice, turned }
     }
 
     /// The way to a place that the present window does not reach.

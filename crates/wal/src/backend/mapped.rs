@@ -10,7 +10,8 @@ use std::ops::Range;
 use base::record::{self, BLOCK_BYTES, HEADER_BYTES};
 use vfs::MappedRegion;
 
-use super::{Backend, Content, Place, Positional};
+use super::{Backend, Content, Positional};
+use crate::tail::Place;
 
 /// From this many bytes on a record is written by a system call: its cost is then a small part, and the windows are left
 /// to small records. (Records of 64 KiB: 15,300 and 16,500 a second written, 13,300 and 19,000 stored, in turn.)
@@ -70,7 +71,7 @@ impl Backend for Mapped {
             if slice.is_empty() {
                 return Ok(());
             }
-            // SAFETY: the bytes lie in `place`, since the record has exactly its size. By the contract of `Place` no
+            // SAFETY: the bytes lie in `place`, since the record has exactly its size. By the contract of `tail::Place` no
             // other place overlaps with it, and it is borrowed for this call alone; nothing but a place's owner touches
             // mapped bytes of a segment (readers use positional reads).
             unsafe { self.store(offset, slice) }

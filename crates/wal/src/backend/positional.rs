@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use base::record;
 
-use super::{Backend, Content, Place};
+use super::{Backend, Content};
+use crate::tail::Place;
 
 /// The longest single write; a longer record is encoded and written in pieces of about this size, so that the buffer
 /// that each thread keeps stays small.
