@@ -110,6 +110,10 @@ pub fn framed_len(offset: u64, payload_len: usize) -> u64 {
     (skip + chunks * HEADER_BYTES + payload_len) as u64
 }
 
+/// What of a chunk's checksum is gathered before it is computed: short pieces cost more by their number than by their
+/// length.
+const GATHERED_BYTES: usize = 64;
+
 /// The checksum of a chunk whose header stands at file offset `offset`.
 fn checksum<'a>(
     salt: u32,
@@ -117,12 +121,24 @@ fn checksum<'a>(
     header: &[u8; HEADER_BYTES],
     payload: impl Iterator<Item = &'a [u8]>,
 ) -> u32 {
+    let mut gathered = [0u8; GATHERED_BYTES];
+    let mut len = 0;
+    let mut gather =
+        |piece: &[u8], len: &mut usize| match gathered.get_mut(*len..*len + piece.len()) {
+            Some(place) => {
+                place.copy_from_slice(piece);
+                *len += piece.len();
+                true
+            }
+            None => false,
+        };
+    let mut payload = payload.peekable();
+    for piece in [&salt.to_le_bytes()[..], &offset.to_le_bytes(), &header[4..]] {
+        gather(piece, &mut len);
+    }
+    while payload.next_if(|piece| gather(piece, &mut len)).is_some() {}
     let mut crc = crc32fast::Hasher::new();
-    let mut place = [0u8; 12];
-    place[..4].copy_from_slice(&salt.to_le_bytes());
-    place[4..].copy_from_slice(&offset.to_le_bytes());
-    crc.update(&place);
-    crc.update(&header[4..]);
+    crc.update(&gathered[..len]);
     for part in payload {
         crc.update(part);
     }
