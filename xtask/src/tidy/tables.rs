@@ -95,15 +95,15 @@ pub(super) const BAN_EXCEPTIONS: &[Exception] = &[
         "a counter for reports has to be a static, which loom's atomics cannot be",
     ),
     exception(
-        "crates/memtable/src/space.rs",
-        "a source of seeds has to be a static, which loom's atomics cannot be",
-    ),
-    exception(
         "crates/memtable/src/table.rs",
         "a source of numbers has to be a static, which loom's atomics cannot be",
     ),
     exception(
-        "crates/memtable/src/node.rs",
+        "crates/memtable/src/entry.rs",
+        "a cell that is there under loom only, so that loom sees the plain bytes of an entry",
+    ),
+    exception(
+        "crates/memtable/src/tree/node.rs",
         "a cell that is there under loom only, so that loom sees the plain bytes of a node",
     ),
 ];
@@ -122,13 +122,18 @@ pub(super) const UNSAFE_FILES: &[Exception] = &[
         "crates/memtable/src/arena.rs",
         "rooms cut out of mapped memory move between threads",
     ),
-    exception("crates/memtable/src/cursor.rs", "a cursor owns the table that its node lies in"),
-    exception("crates/memtable/src/list.rs", "links between nodes in arena memory"),
-    exception("crates/memtable/src/node.rs", "the layout of a node in arena memory"),
+    exception("crates/memtable/src/arena/directory.rs", "addresses of chunks are shared"),
+    exception("crates/memtable/src/arena/slots.rs", "slots in mapped memory move between threads"),
+    exception("crates/memtable/src/cursor.rs", "a cursor owns the table that its place lies in"),
+    exception("crates/memtable/src/entry.rs", "the layout of an entry in arena memory"),
+    exception("crates/memtable/src/prefetch.rs", "an instruction that fetches a cache line"),
     exception(
         "crates/memtable/src/table.rs",
-        "writes nodes into rooms that were reserved for them",
+        "writes entries into rooms that were reserved for them",
     ),
+    exception("crates/memtable/src/tree/insert.rs", "takes references to entries on trust"),
+    exception("crates/memtable/src/tree/link.rs", "pointers between nodes in arena memory"),
+    exception("crates/memtable/src/tree/mod.rs", "follows references that inserts have stored"),
     exception("crates/vfs/src/map.rs", "mapped files are touched through raw pointers only"),
     exception("crates/vfs/src/real/linux.rs", "mapping a file, and advice on the mapping"),
     exception("crates/vfs/src/real/portable.rs", "mapping a file where Linux's calls are missing"),
