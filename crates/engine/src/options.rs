@@ -20,7 +20,7 @@ const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 /// let options = Options { write_budget: Some(16 << 20), ..Options::default() };
 /// assert!(options.validate().is_ok());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Make the database if there is none. Default: true.
     pub create_if_missing: bool,

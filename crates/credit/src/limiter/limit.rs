@@ -335,6 +335,15 @@ impl Sleeper {
     }
 }
 
+impl PartialEq for RateLimiter {
+    /// Whether both are the same limiter.
+    fn eq(&self, other: &RateLimiter) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for RateLimiter {}
+
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
