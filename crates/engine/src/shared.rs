@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) commit: Mutex<CommitState>,
     /// Some writer's attempt to get a chunk has ended. Moved on under `commit`.
     pub(crate) grown: Progress,
-    /// Writers that wait for credits.
+    /// Writers that wait for credits, or are about to: see `commit/room.rs`.
     pub(crate) seekers: AtomicUsize,
     pub(crate) view: ArcCell<ReadView>,
     pub(crate) versions: VersionSet,

@@ -6,7 +6,8 @@
 //!   under way that will return credits ([`Shared::relieve`]), and does not hold any. While it waits it counts as a
 //!   seeker; whoever attaches a chunk, and every finished flush, looks for seekers and seals the next memtable if
 //!   nothing is being flushed. The counter is raised before `relieve` takes the commit lock and read under that lock,
-//!   so either the seeker sees the chunk, or the one who attached it sees the seeker.
+//!   so either the seeker sees the chunk, or the one who attached it sees the seeker. A task is counted only until the
+//!   pool's queue counts it ([`Shared::are_credits_sought`]).
 //! - *one chunk for all*: while a writer gets a chunk for a family, others that need no more than that wait for it
 //!   instead of getting one each. They wait with their own deadlines, and every end of the attempt wakes them.
 //! - *log*: the next segment, or a place in the ring.
@@ -100,7 +101,7 @@ pub(super) struct Hand<'a> {
     pub(super) growth: Option<Growth<'a>>,
 }
 
-/// Counts a writer that waits for credits.
+/// Counts a writer that waits for credits; a task only until it stands in the pool's queue.
 pub(super) struct Seeker<'a>(&'a Shared);
 
 impl<'a> Seeker<'a> {
@@ -161,7 +162,7 @@ impl Shared {
         self.health.check_writable()?;
         let attempt = self.try_reserve(&mut state, needs, bytes, options, &mut hand.chunks)?;
         match &attempt {
-            Ok(_) if self.seekers.load(Ordering::SeqCst) > 0 => self.relieve_in(&mut state),
+            Ok(_) if self.are_credits_sought() => self.relieve_in(&mut state),
             Err(Lack::Chunks(wanted)) => {
                 hand.growth = Some(Growth::begin(self, &mut state, wanted.clone()));
                 drop(state);
@@ -313,7 +314,7 @@ impl Shared {
         if !self.grown.wait_past(epoch, options.deadline) {
             return Err(Error::TimedOut { what: FOR_GROWTH });
         }
-        if self.seekers.load(Ordering::Relaxed) > 0 {
+        if self.are_credits_sought() {
             self.counters.stalled(StallCause::Credits, since.elapsed(), bytes as u64);
         }
         Ok(())
@@ -439,6 +440,12 @@ impl Shared {
         }
         drop(state);
         self.flush_signal.notify();
+    }
+
+    /// Whether anybody waits for credits, or is about to. In this order: who is counted as a seeker no more stands in the
+    /// pool's queue, or has what it waited for.
+    pub(crate) fn are_credits_sought(&self) -> bool {
+        self.seekers.load(Ordering::SeqCst) > 0 || self.pool.waiters() > 0
     }
 
     /// Makes sure that a flush which returns credits is under way, if anything can be flushed.

@@ -88,6 +88,8 @@ impl Shared {
                     }
                 }
                 Lack::Memtables(epoch) => {
+                    // Others may need what is in hand while this task is not polled.
+                    hand.chunks.clear();
                     self.check_flush_wait(options)?;
                     let since = now();
                     let came = before(options.deadline, self.progress.past(epoch)).await;
@@ -118,13 +120,20 @@ impl Shared {
         if let Ok(permit) = self.pool.try_acquire(credits) {
             return Ok(permit);
         }
-        let _seeker = Seeker::new(self);
         loop {
+            // Only until it stands in the pool's queue: when it is granted what it asked for, but not polled, nothing
+            // needs to be flushed for it any more.
+            let mut seeker = Some(Seeker::new(self));
             self.check_credit_wait(options)?;
             let since = now();
             let mut acquired = Err(AcquireError::TimedOut);
-            before(options.deadline, async { acquired = self.pool.acquire_async(credits).await })
-                .await;
+            let mut request = pin!(self.pool.acquire_async(credits));
+            let granted = poll_fn(|context| {
+                let end = request.as_mut().poll(context);
+                drop(seeker.take());
+                end.map(|end| acquired = end)
+            });
+            before(options.deadline, granted).await;
             self.counters.stalled(StallCause::Credits, since.elapsed(), bytes as u64);
             match acquired {
                 Ok(permit) => return Ok(permit),

@@ -143,7 +143,7 @@ impl Shared {
         self.health.flush_succeeded();
         self.progress.notify();
         // Memory has come back; if it is not enough for those who wait, the next memtable goes.
-        if self.seekers.load(base::sync::atomic::Ordering::SeqCst) > 0 {
+        if self.are_credits_sought() {
             self.relieve();
         }
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -176,4 +177,42 @@ fn a_task_that_is_not_polled_strands_no_writer_of_its_thread() {
     }
     assert!(was_pending, "no write had to wait");
     assert_eq!(db.get("large").unwrap().unwrap().len(), 900 << 10);
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// F4, C6: a task that has its credits and is not polled makes nobody flush: only who still waits does.
+#[test]
+fn a_task_with_credits_that_is_not_polled_seals_no_memtables() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &Options { write_buffer_size: 64 << 20, ..small() });
+    let mut batch = WriteBatch::new();
+    batch.put(b"large", vec![0; 800 << 10]);
+    let options = WriteOptions::default();
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    full(&db);
+    let mut write = Box::pin(db.write_async(&batch, &options));
+    assert!(write.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let until = Instant::now() + Duration::from_secs(10);
+    let settle = |is_settled: &dyn Fn() -> bool| {
+        while !is_settled() {
+            assert!(Instant::now() < until, "{:?}", db.stats());
+            std::thread::yield_now();
+        }
+    };
+    settle(&|| woken.0.load(Ordering::Acquire) && db.stats().memtables == 1);
+    let before = db.stats().flushes;
+    for i in 0..10u32 {
+        db.put(i.to_be_bytes(), [1; 10]).unwrap();
+        settle(&|| db.stats().memtables == 1);
+    }
+    assert_eq!(db.stats().flushes - before, 0, "ten small writes were flushed one by one");
+    block_on(write).unwrap();
 }
