@@ -141,10 +141,22 @@ impl Shared {
     }
 }
 
-/// A write on its way through the gate: what it has to wait for next, apart from the waiting.
+/// A write on its way through the gate: what it has to wait for next, apart from the waiting. One that ends before it is
+/// through leaves the line.
 pub(crate) struct Pacing<'a> {
     shared: &'a Shared,
     slot: Slot,
+    bytes: u64,
+    is_through: bool,
+}
+
+impl Drop for Pacing<'_> {
+    fn drop(&mut self) {
+        if !self.is_through {
+            let gate = &self.shared.gate;
+            gate.throttle.give_up(gate.time(), &self.slot, self.bytes);
+        }
+    }
 }
 
 impl<'a> Pacing<'a> {
@@ -159,8 +171,9 @@ impl<'a> Pacing<'a> {
             return Ok(None);
         }
         shared.check_patience(bytes, options)?;
-        let slot = gate.throttle.reserve(gate.time(), bytes as u64);
-        Ok(Some(Self { shared, slot }))
+        let bytes = bytes as u64;
+        let slot = gate.throttle.reserve(gate.time(), bytes);
+        Ok(Some(Self { shared, slot, bytes, is_through: false }))
     }
 
     /// Why to wait, and until when at most unless `progress` moves on before; `None` when the write may go on. Take
@@ -181,6 +194,7 @@ impl<'a> Pacing<'a> {
             None => {
                 let pause = gate.throttle.pause(gate.time(), &self.slot);
                 if pause.is_zero() {
+                    self.is_through = true;
                     return Ok(None);
                 }
                 (StallCause::Slowdown, Some(now() + pause))

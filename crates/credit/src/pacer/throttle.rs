@@ -127,7 +127,7 @@ impl Throttle {
     /// How long the writer at `slot` should sleep before it asks again: zero means go, never more than
     /// [`PAUSE_MAX`].
     ///
-    /// A writer that gives up just goes; its place passes unused.
+    /// A writer that gives up says so by [`give_up`](Throttle::give_up).
     #[must_use]
     pub fn pause(&self, now: Duration, slot: &Slot) -> Duration {
         if slot.end == 0 {
@@ -148,6 +148,16 @@ impl Throttle {
         } else {
             Duration::try_from_secs_f64(wait).unwrap_or(PAUSE_MAX).min(PAUSE_MAX)
         }
+    }
+
+    /// Gives back what the clock has not reached yet of the place of `bytes` at `slot`, whose writer goes without having
+    /// written. Those behind it keep their places; those that come later stand further in front.
+    pub fn give_up(&self, now: Duration, slot: &Slot, bytes: u64) {
+        let served = self.clock.lock().served_at(now) as u64;
+        let unused = slot.end.saturating_sub(served).min(bytes);
+        let shorter = |issued: u64| issued.checked_sub(unused);
+        // It cannot be less than all places that were taken and not given up.
+        let _ = self.issued.fetch_update(Ordering::AcqRel, Ordering::Acquire, shorter);
     }
 
     /// How long a writer of `bytes` that takes its place now would wait at the present rate; for one that may not wait
@@ -244,6 +254,23 @@ mod tests {
         assert_eq!(throttle.wait_for(at(0), 1000), at(5800));
         throttle.set_rate(at(0), 0.0);
         assert_eq!(throttle.wait_for(at(0), 1), Duration::MAX);
+    }
+
+    #[test]
+    fn a_place_that_is_given_up_is_not_waited_for() {
+        let throttle = Throttle::new();
+        throttle.set_rate(at(0), 1e6);
+        let (first, second) = (throttle.reserve(at(0), 3000), throttle.reserve(at(0), 1000));
+        throttle.give_up(at(1000), &first, 3000);
+        // What the clock has passed of it stays passed.
+        assert_eq!(throttle.queued_bytes(at(1000)), 1000);
+        assert!(wait_from(&throttle, at(1000), &second).as_micros().abs_diff(3800) <= 1);
+        // One that has passed gives nothing back, and neither does one that never was.
+        throttle.give_up(at(5000), &second, 1000);
+        throttle.give_up(at(5000), &Slot { end: 0 }, 1000);
+        assert_eq!(throttle.issued.load(Ordering::Relaxed), 2000);
+        let third = throttle.reserve(at(5000), 1000);
+        assert!(wait_from(&throttle, at(5000), &third).as_micros().abs_diff(5800) <= 1);
     }
 
     #[test]

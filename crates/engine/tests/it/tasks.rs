@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use engine::{Db, Error, Options, WriteBatch, WriteOptions};
+use engine::limiter::{LimiterOptions, RateLimiter};
+use engine::{Compression, Db, Error, Options, WriteBatch, WriteOptions};
 
 use crate::support::{all, open, small};
 
@@ -215,4 +216,39 @@ fn a_task_with_credits_that_is_not_polled_seals_no_memtables() {
     }
     assert_eq!(db.stats().flushes - before, 0, "ten small writes were flushed one by one");
     block_on(write).unwrap();
+}
+
+/// L5: writes that are dropped while they are slowed are not waited for by those that come later.
+#[test]
+fn a_dropped_write_leaves_the_line_of_those_that_are_slowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let limiter = Arc::new(RateLimiter::new(LimiterOptions::new(1 << 10)));
+    let options = Options {
+        rate_limiter: Some(limiter), // so slow that no compaction ends meanwhile
+        level0_file_num_compaction_trigger: 4,
+        level0_slowdown_writes_trigger: 8,
+        delayed_write_rate: 16 << 10,
+        compression: Compression::None,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    for table in 0..4u8 {
+        db.put([table; 1], vec![0; 50 << 10]).unwrap();
+        db.put([255], []).unwrap();
+        db.flush().unwrap();
+    }
+    let mut batch = WriteBatch::new();
+    batch.put(b"large", vec![0; 100 << 10]);
+    for _ in 0..100 {
+        let options = WriteOptions::default();
+        let mut write = Box::pin(db.write_async(&batch, &options));
+        let polled = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "no write was slowed");
+    }
+    // The line of ten megabytes would be five minutes long.
+    let mut batch = WriteBatch::new();
+    batch.put(b"small", b"");
+    let soon = Instant::now() + Duration::from_secs(30);
+    let options = WriteOptions { deadline: Some(soon), ..WriteOptions::default() };
+    db.write(&batch, &options).unwrap();
 }
