@@ -157,6 +157,9 @@ impl Db {
     /// thread. What is short does: the copy into log and memory, a new log segment, the turn of writes that came before;
     /// and a sync, so that synced writes belong where blocking is allowed.
     ///
+    /// What a write was granted it keeps until it is polled or dropped: a thread that polls such writes must not call
+    /// [`Db::write`] or its like, which could wait for just that, for ever.
+    ///
     /// A future that is dropped before it is ready has written nothing. Write times ([`MeasureWrites`](crate::MeasureWrites)) are not measured.
     ///
     /// # Errors

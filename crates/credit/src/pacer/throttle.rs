@@ -151,13 +151,12 @@ impl Throttle {
     }
 
     /// Gives back what the clock has not reached yet of the place of `bytes` at `slot`, whose writer goes without having
-    /// written. Those behind it keep their places; those that come later stand further in front.
+    /// written; at most once. Those behind it keep their places; those that come later stand further in front.
     pub fn give_up(&self, now: Duration, slot: &Slot, bytes: u64) {
         let served = self.clock.lock().served_at(now) as u64;
         let unused = slot.end.saturating_sub(served).min(bytes);
-        let shorter = |issued: u64| issued.checked_sub(unused);
-        // It cannot be less than all places that were taken and not given up.
-        let _ = self.issued.fetch_update(Ordering::AcqRel, Ordering::Acquire, shorter);
+        // It is never more than the line, which holds all places that were taken and not given up.
+        self.issued.fetch_sub(unused, Ordering::AcqRel);
     }
 
     /// How long a writer of `bytes` that takes its place now would wait at the present rate; for one that may not wait

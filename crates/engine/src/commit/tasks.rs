@@ -4,7 +4,8 @@
 //! flush and credits are waited for without the thread. What is short by nature is not: the next log segment, a place in
 //! a ring, the turn of the writes before; nor is a sync.
 //!
-//! A task that is not polled holds up nobody but those behind it in the pool's queue.
+//! A task that is not polled holds up those behind it in the pool's queue, and, once it was granted credits, those who
+//! need them: nobody else. A thread that polls tasks must therefore not wait for credits itself.
 //!
 //! A future that is dropped leaves no trace: until everything is reserved a write holds a place in the pool's queue, or
 //! chunks, and both go back; and what follows has no point at which it could be dropped.
