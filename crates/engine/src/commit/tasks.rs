@@ -159,6 +159,9 @@ async fn before(deadline: Option<Instant>, event: impl Future<Output = ()>) -> b
         if event.as_mut().poll(context).is_ready() {
             return Poll::Ready(true);
         }
+        if deadline <= now() {
+            return Poll::Ready(false); // the timer's thread may be late
+        }
         pin!(&mut delay).poll(context).map(|()| false)
     })
     .await
