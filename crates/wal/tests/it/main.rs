@@ -1,6 +1,7 @@
 //! Integration tests of the log, on the simulated and the real file system.
 #![cfg(not(any(loom, shuttle)))]
 
+mod attack;
 mod basics;
 mod concurrent;
 mod crash;
