@@ -115,8 +115,8 @@ impl<'a> Reservation<'a> {
     /// Turns the place into an aborted one; if that fails, the log has failed.
     fn abort(&mut self) -> Result<(), Failure> {
         let closed = self.write_aborted();
-        if let Err(cause) = closed {
-            self.log.poison(Failure::new(cause));
+        if let Err(failure) = closed {
+            self.log.poison(failure);
             self.state = State::Done;
             // Not this write's error, when the log had failed before: the first cause stays.
             return Err(self.log.failure().unwrap_or_else(|| Failure::new("the log has failed")));
@@ -126,17 +126,17 @@ impl<'a> Reservation<'a> {
         Ok(())
     }
 
-    fn write_aborted(&self) -> vfs::Result<()> {
+    fn write_aborted(&self) -> Result<(), Failure> {
         let file = &*self.file().file;
         let (salt, vouched) = (self.file().salt(), self.vouched());
         let start = self.place.range().start;
         for (at, header) in record::abort(start, self.payload_len, salt, vouched) {
-            file.write_all_at(&header, at)?;
+            file.write_all_at(&header, at).map_err(Failure::new)?;
         }
         if self.state == State::Touched {
             // The failed record may be on its way to the disk as a whole; unless the abort is durable, a power cut
             // could bring back what its writer was told is not there.
-            file.sync_data()?;
+            self.log.sync_file(file)?;
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(crate) struct GroupSync {
     has_leader: Mutex<bool>,
     changed: Condvar,
     fill_waiters: AtomicU64,
+    /// Held from before a file's sync until its outcome is the log's: see [`Log::sync_file`].
+    calls: Mutex<()>,
 }
 
 impl GroupSync {
@@ -133,8 +135,22 @@ impl Log {
         }
     }
 
+    /// Syncs one file outside a round. The system reports a write-back that failed once per open file: so a sync that
+    /// meets another one could be told that all is well. Hence one at a time, and none after a failed one.
+    pub(crate) fn sync_file(&self, file: &dyn vfs::File) -> Result<(), Failure> {
+        let _alone = self.syncing.calls.lock();
+        self.failure().map_or(Ok(()), Err)?;
+        file.sync_data().map_err(|cause| {
+            let failure = Failure::new(cause);
+            self.poison(failure.clone());
+            failure
+        })
+    }
+
     /// One round, by the leader: what is filled becomes durable.
     fn sync_filled(&self) -> Result<(), Error> {
+        let _alone = self.syncing.calls.lock();
+        self.check()?;
         let filled = self.ring.published();
         let durable = self.durable.load(Ordering::Acquire);
         let segments = self.segments.lock().between(durable, filled);
