@@ -56,8 +56,7 @@ pub(crate) fn prepare(
     more: impl FnOnce(&dyn File) -> vfs::Result<()>,
 ) -> Result<Segment, PrepareFailed> {
     let path = dir.join(segment_file_name(number));
-    let (file, file_bytes, recycled_from) = begin(fs, dir, &path, source)
-        .map_err(|error| PrepareFailed { error: error.into(), left_behind: false })?;
+    let (file, file_bytes, recycled_from) = begin(fs, dir, &path, source)?;
     let complete = || {
         if recycled_from.is_none() {
             file.allocate(0, file_bytes)?;
@@ -75,30 +74,39 @@ pub(crate) fn prepare(
         Ok(()) => Ok(Segment::new(number, file_bytes, file)),
         Err(error) => {
             drop(file);
-            let left_behind =
-                fs.remove(&path).is_err_and(|error| error.kind() != ErrorKind::NotFound);
-            Err(PrepareFailed { error: error.into(), left_behind })
+            Err(given_up(fs, &path, error))
         }
     }
+}
+
+/// Removes the file of a segment that cannot be made.
+fn given_up(fs: &dyn Fs, path: &Path, error: vfs::Error) -> PrepareFailed {
+    let left_behind = fs.remove(path).is_err_and(|error| error.kind() != ErrorKind::NotFound);
+    PrepareFailed { error: error.into(), left_behind }
 }
 
 type Begun = (Arc<dyn File>, u64, Option<SegmentNumber>);
 
 /// The file under its new name, its size, and which segment it was before.
-fn begin(fs: &dyn Fs, dir: &Path, path: &Path, source: Source) -> vfs::Result<Begun> {
+fn begin(fs: &dyn Fs, dir: &Path, path: &Path, source: Source) -> Result<Begun, PrepareFailed> {
+    let not_begun = |error: vfs::Error| PrepareFailed { error: error.into(), left_behind: false };
     let spare = match source {
-        Source::New { file_bytes } => return Ok((fs.create(path)?, file_bytes, None)),
+        Source::New { file_bytes } => {
+            return Ok((fs.create(path).map_err(not_begun)?, file_bytes, None));
+        }
         Source::Spare(spare) => spare,
     };
     match fs.rename(&dir.join(segment_file_name(spare.number)), path) {
         Ok(()) => {}
         // Somebody has removed it.
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok((fs.create(path)?, spare.file_bytes, None));
+            return Ok((fs.create(path).map_err(not_begun)?, spare.file_bytes, None));
         }
-        Err(error) => return Err(error),
+        // The number is nobody else's: whatever has its name now was the spare.
+        Err(error) => return Err(given_up(fs, path, error)),
     }
-    Ok((fs.open(path, Access::ReadWrite)?, spare.file_bytes, Some(spare.number)))
+    let file = fs.open(path, Access::ReadWrite).map_err(|error| given_up(fs, path, error))?;
+    Ok((file, spare.file_bytes, Some(spare.number)))
 }
 
 /// Writes zeros over all of a new file.
