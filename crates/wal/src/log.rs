@@ -10,9 +10,10 @@
 //! - `durable <= ring.published() <= reserved` (the end of the last reservation); each only grows.
 //! - Every reservation finishes its ticket, filled or aborted, or the log has failed.
 //!
-//! Concurrency. Lock order: `roller` and the mapper's, then `segments`, then `ready`, then `tail`; `spares`, `syncing`,
-//! `failure` and the helpers' are leaves. No lock is held over a file system call but `roller`, which only those wait for
-//! who need a new segment, and the mapper's, which nobody on the way of an append takes.
+//! Concurrency. Lock order: `roller` and the mapper's, then that of the calls that sync (`sync`), then `segments`, then
+//! `ready`, then `tail`; `spares`, `syncing`, `failure` and the helpers' are leaves. No lock is held over a file system
+//! call but `roller`, which only those wait for who need a new segment, the mapper's, which nobody on the way of an
+//! append takes, and that of the calls that sync, which only a write that failed takes beside the rounds.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -299,7 +300,7 @@ impl Log {
         let was_open = self.failure().is_none();
         let sealed = self.seal();
         self.poison(Failure::new("the log was closed"));
-        self.mapper.close();
+        self.unmap();
         if was_open {
             self.remove_spares();
         }

@@ -184,6 +184,13 @@ impl Tail {
         true
     }
 
+    /// Lets go of all mapped windows.
+    pub fn let_go(&mut self) {
+        self.window = Arc::clone(&self.plain);
+        self.ahead.clear();
+        self.turn_at = u64::MAX;
+    }
+
     /// Ends the segment where it is, for good: answers its number and end.
     pub fn freeze(&mut self) -> Predecessor {
         self.frozen = true;

@@ -30,6 +30,9 @@ pub struct Wal {
 impl Drop for Wal {
     fn drop(&mut self) {
         self.threads.lock().stop(&self.log);
+        // Readers may be left, and may be waiting.
+        self.log.poison(Failure::new("the log was dropped"));
+        self.log.unmap();
     }
 }
 

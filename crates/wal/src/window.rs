@@ -92,8 +92,8 @@ impl Mapper {
         self.mapped.lock().unmap_left();
     }
 
-    /// Unmaps everything that nobody else holds, for good.
-    pub fn close(&self) {
+    /// Maps nothing more, and lets go of what is mapped.
+    fn close(&self) {
         let mut state = self.mapped.lock();
         state.is_off = true;
         state.windows.clear();
@@ -115,6 +115,16 @@ fn mapped_bytes(windows: &[Arc<Window>]) -> u64 {
 }
 
 impl Log {
+    /// Unmaps everything that no reservation holds, for good.
+    pub(crate) fn unmap(&self) {
+        // The mapper first: it hands nothing over from then on.
+        self.mapper.close();
+        if let Some(ready) = &mut *self.ready.lock() {
+            ready.windows.clear();
+        }
+        self.tail.lock().let_go();
+    }
+
     /// Maps what is due, and unmaps what is left.
     pub(crate) fn map_ahead(&self) {
         if !self.mapper.is_on() {
