@@ -1,20 +1,21 @@
 //! Reading a log back after a crash, or a close: which segments belong to it, what they hold, where it ends.
 //!
-//! Recovery changes nothing on disk. It syncs what it read, so that what the caller builds on it cannot be lost while
-//! the building stays; the place where it ended becomes the log's end when the next [`Wal`](crate::Wal) writes it into
-//! its first segment's header. So a crash during recovery, or after it, changes nothing: the next recovery reads the
-//! same.
+//! Recovery changes nothing on disk. It syncs what it read, written over itself where nothing vouches for it, so that
+//! what the caller builds on it cannot be lost while the building stays; the place where it ended becomes the log's end
+//! when the next [`Wal`](crate::Wal) writes it into its first segment's header. So a crash during recovery, or after it,
+//! changes nothing: the next recovery reads the same.
 //!
 //! Memory is bounded by one block, the longest record, and the headers of the segments.
 
 mod chain;
 mod segment;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::SegmentNumber;
-use vfs::Fs;
+use vfs::{Access, File, Fs};
 
 use crate::error::{Error, RecoverError};
 use crate::format::segment_file_name;
@@ -128,6 +129,7 @@ pub fn recover<E>(
         bytes: 0,
         first_damage: chain.first_damage,
         damaged_places: chain.damaged_places,
+        read: Vec::new(),
     };
     for (at, link) in chain.links.iter().enumerate() {
         if !reading.segment(link, &chain.links[at + 1..], visit)? {
@@ -156,6 +158,8 @@ struct Reading<'a> {
     bytes: u64,
     first_damage: Option<Damage>,
     damaged_places: u64,
+    /// What was read, oldest first, and what each segment's own chunks vouch for in it.
+    read: Vec<(Link, u64)>,
 }
 
 impl Reading<'_> {
@@ -184,6 +188,7 @@ impl Reading<'_> {
             }
         };
         self.live(number, ending.good_until);
+        self.read.push((*link, u64::from(reader.vouched())));
         if self.mode == RecoveryMode::SkipDamaged || (ending.is_whole && link.end.is_some()) {
             return Ok(true);
         }
@@ -286,14 +291,25 @@ impl Reading<'_> {
     }
 
     /// Makes what was read durable: it may so far be in the system's memory only.
+    ///
+    /// After a write-back that failed it may even be there for good: the pages read as written, but the system calls them
+    /// clean, and a sync does not write them. So what nothing vouches for is written again as it is.
     fn sync(&self) -> Result<(), Error> {
-        let mut live = self.infos.iter().filter(|info| info.state == SegmentState::Live).peekable();
-        if live.peek().is_none() {
+        if self.read.is_empty() {
             return Ok(());
         }
-        for info in live {
-            let path = self.dir.join(segment_file_name(info.number));
-            self.fs.open(&path, vfs::Access::ReadWrite)?.sync_data()?;
+        // How many bytes of the segment are vouched for by those behind it.
+        let mut vouched_behind = 0;
+        for (link, own) in self.read.iter().rev() {
+            let vouched = vouched_behind.max(*own);
+            let end = self.infos.iter().find(|info| info.number == link.number);
+            let end = end.map_or(0, |info| info.bytes);
+            let file =
+                self.fs.open(&self.dir.join(segment_file_name(link.number)), Access::ReadWrite)?;
+            write_again(&*file, vouched.min(end)..end)?;
+            file.sync_data()?;
+            // What vouches for anything in a segment vouches for all before it.
+            vouched_behind = if vouched > 0 { u64::MAX } else { link.predecessor_vouched };
         }
         self.fs.sync_dir(self.dir)?;
         Ok(())
@@ -314,4 +330,18 @@ impl Reading<'_> {
             damaged_places: self.damaged_places,
         })
     }
+}
+
+/// Writes the bytes of a range of a file over themselves.
+fn write_again(file: &dyn File, range: Range<u64>) -> vfs::Result<()> {
+    const PIECE_BYTES: u64 = 256 << 10;
+    let mut buffer = vec![0; (range.end - range.start).min(PIECE_BYTES) as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let len = (range.end - at).min(PIECE_BYTES) as usize;
+        file.read_exact_at(&mut buffer[..len], at)?;
+        file.write_all_at(&buffer[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
 }
