@@ -75,10 +75,10 @@ fn a_sync_that_meets_the_failed_one_of_an_abort_does_not_succeed() {
             let _either = may_go_on.lock().unwrap().recv_timeout(Duration::from_millis(500));
         }
     })));
-    fs.inject(Fault::new(Operation::Write, Effect::ShortWrite {
-        written: 30,
-        failure: std::io::ErrorKind::StorageFull,
-    }));
+    fs.inject(Fault::new(
+        Operation::Write,
+        Effect::ShortWrite { written: 30, failure: std::io::ErrorKind::StorageFull },
+    ));
     fs.inject(Fault::new(Operation::SyncData, Effect::FailSync));
     let synced = std::thread::scope(|scope| {
         let leader = scope.spawn(|| log.sync(end));
@@ -97,7 +97,10 @@ fn a_reader_of_a_dropped_log_is_told() {
     let reader = log.reader(ReadUpTo::Filled);
     drop(log);
     let waited = reader.wait(Some(now() + Duration::from_millis(10)));
-    assert!(matches!(waited, Err(Error::Failed(_))), "{waited:?}: without deadline it waits for ever");
+    assert!(
+        matches!(waited, Err(Error::Failed(_))),
+        "{waited:?}: without deadline it waits for ever"
+    );
 }
 
 fn charged(options: WalOptions) -> (Pool, Wal) {
