@@ -152,3 +152,127 @@ fn a_recycled_file_that_cannot_be_opened_is_not_forgotten() {
     let bytes: u64 = files.iter().map(|file| file.len).sum();
     assert_eq!(log.file_bytes(), bytes, "{files:?}");
 }
+
+/// What a log should hold: ids and their segments, and how many of them are synced.
+#[derive(Default)]
+struct Expected {
+    records: Vec<(u64, u32)>,
+    synced: usize,
+    next: u32,
+    from: u64,
+}
+
+impl Expected {
+    /// Takes over what a recovery gave, which must hold all that was synced, and nothing out of order.
+    fn check(&mut self, found: &[Read], what: &str) {
+        let ids: Vec<(u64, u32)> = found
+            .iter()
+            .map(|read| (read.segment, u32::from_le_bytes(read.payload[..4].try_into().unwrap())))
+            .collect();
+        assert!(ids.windows(2).all(|pair| pair[0].1 < pair[1].1), "{what}: order {ids:?}");
+        let needed = |&&(segment, _): &&(u64, u32)| segment >= self.from;
+        let synced = self.records[..self.synced].iter().filter(needed).count();
+        let known: Vec<_> = self.records.iter().filter(needed).copied().collect();
+        let common = known.len().min(ids.len());
+        assert!(ids.len() >= synced, "{what}: {ids:?} of {known:?}, {synced} synced");
+        assert_eq!(ids[..common], known[..common], "{what}");
+        self.synced = ids.len();
+        self.records = ids;
+    }
+
+    fn step(&mut self, log: &Wal, step: u32) -> Result<(), Error> {
+        match step % 7 {
+            3 => log.roll(),
+            5 => {
+                log.maintain();
+                Ok(())
+            }
+            6 if step % 3 == 0 => {
+                self.from = log.current_segment().get();
+                log.retire_before(number(self.from)).map(drop)
+            }
+            kind => {
+                let id = self.next;
+                self.next += 1;
+                let payload = vec![id as u8; 300 + (step as usize * 211) % 1500];
+                let parts: [&[u8]; 2] = [&id.to_le_bytes(), &payload];
+                if kind == 2 {
+                    let end = log.append_synced(&parts)?;
+                    let _ = end;
+                    self.records.push((log.current_segment().get(), id));
+                    self.synced = self.records.len();
+                } else {
+                    log.append(&parts)?;
+                    self.records.push((log.current_segment().get(), id));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn endure(options: &WalOptions, fault: Fault, what: &str) -> bool {
+    let (fs, mut log) = fresh(options.clone());
+    fs.inject(fault);
+    let mut expected = Expected { from: 1, ..Expected::default() };
+    for step in 0..60 {
+        match expected.step(&log, step) {
+            Ok(()) | Err(Error::NotAppended(_)) => continue,
+            Err(Error::Fs(_)) if log.failure().is_none() => continue,
+            Err(Error::Failed(_)) => {}
+            Err(error) => panic!("{what}: {error}"),
+        }
+        drop(log);
+        let mode = RecoveryMode::PointInTime;
+        let from = number(expected.from);
+        let opened = (0..12).find_map(|_| {
+            let (records, recovered) = recover_sim(&fs, from, mode).ok()?;
+            let log = create(&fs, options.clone(), recovered.start).ok()?;
+            Some((records, log))
+        });
+        let Some((records, opened)) = opened else {
+            panic!("{what}: {:?}", recover_sim(&fs, from, mode).map(drop))
+        };
+        expected.check(&records, what);
+        log = opened;
+    }
+    let was_hit = fs.faults_hit() > 0;
+    for seed in 0..4 {
+        let crashed = fs.crash_clone(seed);
+        let outcome = recover_sim(&crashed, number(expected.from), RecoveryMode::PointInTime);
+        let what = format!("{what}, seed {seed}");
+        let (records, _) = outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut copy = Expected { records: expected.records.clone(), ..expected };
+        copy.check(&records, &what);
+    }
+    was_hit
+}
+
+#[test]
+fn a_log_that_goes_on_after_any_one_fault_keeps_what_it_syncs() {
+    use std::io::ErrorKind::StorageFull;
+    let effects = [
+        Effect::IO,
+        Effect::NO_SPACE,
+        Effect::ShortWrite { written: 5, failure: StorageFull },
+        Effect::ShortWrite { written: 70, failure: StorageFull },
+        Effect::ShortWrite { written: 1 << 20, failure: StorageFull },
+        Effect::FailSync,
+    ];
+    for backend in [LogBackend::Positional, LogBackend::Mapped] {
+        let options = WalOptions { backend, spare_segments_max: 2, ..small() };
+        for effect in effects {
+            for times in [1, 2, 5] {
+                let mut nth = 1;
+                // From the log's making on.
+                while endure(
+                    &options,
+                    Fault::any(effect).nth(nth).times(times),
+                    &format!("{backend:?} {effect:?} at {nth}, {times} times"),
+                ) {
+                    nth += 1;
+                }
+            }
+        }
+    }
+}
