@@ -224,6 +224,8 @@ impl Log {
     /// As [`Wal::retire_before`](crate::Wal::retire_before).
     pub fn retire_before(&self, keep_from: SegmentNumber) -> Result<RetireReport, Error> {
         let filled = self.ring.published();
+        // The current one may be closed already, by a roll that failed.
+        let keep_from = keep_from.min(self.current_segment());
         let mut due = self.segments.lock().take_due(keep_from, filled);
         let mut kept = 0;
         // Nobody can begin to read a segment that is not listed any more.

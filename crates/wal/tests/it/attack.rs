@@ -276,3 +276,17 @@ fn a_log_that_goes_on_after_any_one_fault_keeps_what_it_syncs() {
         }
     }
 }
+
+#[test]
+fn the_current_segment_is_not_retired_after_a_roll_that_failed() {
+    // It is closed then, since its successor's link may be on the disk, but there is no other one yet.
+    let (fs, log) = fresh(small());
+    log.append_synced(&[b"first"]).unwrap();
+    // Its zeros, its header, its link.
+    fs.inject(Fault::new(Operation::Write, Effect::IO).on_path("000002").nth(3));
+    log.roll().unwrap_err();
+    assert_eq!(log.current_segment(), number(1));
+    log.retire_before(number(9)).unwrap();
+    assert!(fs.exists(&path(1)).unwrap());
+    assert!(log.reader(ReadUpTo::Durable).next_record().unwrap().is_some());
+}
