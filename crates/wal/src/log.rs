@@ -310,18 +310,20 @@ impl Log {
     }
 
     fn seal(&self) -> Result<(), Error> {
-        let has_records = self.tail.lock().next_ticket > 0;
+        let has_records = {
+            let mut tail = self.tail.lock();
+            // From here on whoever wants to reserve waits for the roller's lock, and is told that the log was closed.
+            tail.is_closing = true;
+            tail.next_ticket > 0
+        };
         self.sync(self.reserved())?;
         if !has_records {
             return Ok(());
         }
-        match self.reserve(0) {
-            // An aborted place holds no record, but carries what is durable now.
-            Ok(mark) => drop(mark),
-            // No room for a mark is no reason to make a segment for it.
-            Err(ReserveError::NeedsRoom | ReserveError::TooLarge { .. }) => return Ok(()),
-            Err(ReserveError::Failed(failure)) => return Err(Error::Failed(failure)),
-        }
+        // Everything is filled, so the ring has room. That the segment has none for a mark is no reason to make another.
+        let Some(mark) = self.tail.lock().cut_mark() else { return Ok(()) };
+        // An aborted place holds no record, but carries what is durable now.
+        drop(Reservation::new(self, mark, 0));
         self.sync(self.reserved())
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Tail {
     /// The segment's end was (or is being) written into a successor's link: nothing more goes into it, even if that
     /// successor could not be completed.
     pub frozen: bool,
+    /// The log is being closed: nothing more is placed but the mark.
+    pub is_closing: bool,
     pub records: u64,
     pub payload_bytes: u64,
     /// Records for which no window was mapped.
@@ -95,6 +97,7 @@ impl Tail {
             reserved: segment.base() + SEGMENT_HEADER_BYTES,
             next_ticket: 0,
             frozen: false,
+            is_closing: false,
             records: 0,
             payload_bytes: 0,
             unmapped_records: 0,
@@ -115,7 +118,7 @@ impl Tail {
     /// The offset behind a record of `payload_len` bytes, if it can be placed in this segment.
     pub fn end_with(&self, payload_len: usize) -> Option<u64> {
         let end = self.offset + framed_len(self.offset, payload_len);
-        (!self.frozen && end <= self.segment.capacity).then_some(end)
+        (!self.frozen && !self.is_closing && end <= self.segment.capacity).then_some(end)
     }
 
     pub fn fits(&self, payload_len: usize) -> bool {
@@ -182,6 +185,14 @@ impl Tail {
         }
         self.ahead.push_back(Arc::clone(window));
         true
+    }
+
+    /// Cuts the place of the mark that ends a log that is being closed, if there is room for it.
+    pub fn cut_mark(&mut self) -> Option<Cut> {
+        self.is_closing = false;
+        let end = self.end_with(0);
+        self.is_closing = true;
+        end.map(|end| self.cut(end, 0))
     }
 
     /// Lets go of all mapped windows.

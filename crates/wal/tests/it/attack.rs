@@ -187,7 +187,7 @@ impl Expected {
                 log.maintain();
                 Ok(())
             }
-            6 if step % 3 == 0 => {
+            6 if step.is_multiple_of(3) => {
                 self.from = log.current_segment().get();
                 log.retire_before(number(self.from)).map(drop)
             }
@@ -289,4 +289,25 @@ fn the_current_segment_is_not_retired_after_a_roll_that_failed() {
     log.retire_before(number(9)).unwrap();
     assert!(fs.exists(&path(1)).unwrap());
     assert!(log.reader(ReadUpTo::Durable).next_record().unwrap().is_some());
+}
+
+#[test]
+fn nothing_is_reserved_while_a_log_is_closed() {
+    let (fs, log) = fresh(small());
+    log.append(&[b"first"]).unwrap();
+    let log: &'static Wal = Box::leak(Box::new(log));
+    let slot: Arc<std::sync::Mutex<Option<wal::Reservation<'static>>>> = Arc::default();
+    let syncs = AtomicU64::new(0);
+    let into = Arc::clone(&slot);
+    fs.set_hook(Some(Arc::new(move |operation, _| {
+        if operation == Operation::SyncData && syncs.fetch_add(1, Ordering::Relaxed) == 1 {
+            *into.lock().unwrap() = log.reserve(4).ok();
+        }
+    })));
+    log.close().unwrap();
+    // Nothing touches the files after that, whoever still holds the log.
+    let before = fs.operations();
+    let late = slot.lock().unwrap().take();
+    let filled = late.map(|late| late.fill(&[b"late"]));
+    assert_eq!(fs.operations(), before, "{filled:?}");
 }
