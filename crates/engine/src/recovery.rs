@@ -21,7 +21,7 @@ use credit::Pool;
 use memtable::{Chunk, ChunkCache, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
-use vfs::{Access, DirEntry, FileLock, Fs};
+use vfs::{DirEntry, FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal};
 
 use crate::background::{Progress, Signal, Threads};
@@ -236,6 +236,8 @@ struct Replay<'a> {
     dir: &'a Path,
     /// The segment that is being read.
     segment: SegmentNumber,
+    /// Up to this segment (inclusive) the log was made durable on the way.
+    secured: Option<SegmentNumber>,
     outputs: Outputs<'a>,
     pool: &'a Pool,
     families: Vec<FamilyState>,
@@ -257,6 +259,7 @@ impl<'a> Replay<'a> {
             fs,
             dir,
             segment: SegmentNumber::new(0),
+            secured: None,
             outputs,
             pool,
             families,
@@ -385,17 +388,20 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Makes durable what was read of the log: every segment up to the one that is being read.
-    fn sync_log(&self) -> Result<(), Error> {
+    /// Makes durable what was read of the log: every segment up to the one that is being read, each of them once.
+    fn sync_log(&mut self) -> Result<(), Error> {
         let from = self.outputs.versions.log_from();
+        let mut due = Vec::new();
         for entry in self.fs.list(self.dir)? {
             if let Some(FileName::Log(number)) = FileName::parse(&entry.name)
                 && (from..=self.segment).contains(&number)
+                && self.secured.is_none_or(|secured| number > secured)
             {
-                let path = FileName::Log(number).path_in(self.dir);
-                self.fs.open(&path, Access::ReadWrite)?.sync_data()?;
+                due.push(number);
             }
         }
+        wal::secure(&**self.fs, self.dir, due).map_err(Error::Recovery)?;
+        self.secured = Some(self.segment);
         Ok(())
     }
 

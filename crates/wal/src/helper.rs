@@ -183,6 +183,8 @@ impl Log {
 
     /// What `polder-log-disk` does when it is woken.
     pub(crate) fn keep_up(&self) {
+        // To fill and sync a whole segment takes its time: what is due is not left until afterwards.
+        let _known_to_the_log = self.sync_at_interval();
         match self.prepare_ahead() {
             Ok(false) => {}
             // The mapper has something to map.
@@ -225,7 +227,7 @@ impl Log {
     fn sync_left_segments(&self) -> Result<(), Error> {
         let base = self.tail.lock().segment.base();
         let filled = self.ring.published();
-        // Positions behind the open segment's first byte are not synced here.
+        // Only for what was left: the round takes what the open segment holds by then along.
         if self.durable.load(Ordering::Acquire) < base && filled >= base {
             self.counters.left_syncs.add(1);
             self.mapper.unmap_left();

@@ -18,7 +18,8 @@ pub enum LogBackend {
     #[default]
     Auto,
     /// Small records that are not synced at once are stored into mapped memory, without a system call. Whatever cannot
-    /// be mapped is written.
+    /// be mapped is written. A page that the system cannot give any more (a file that was cut, a file system gone
+    /// read-only, copy-on-write with a full disk) ends the process, as a kill does.
     Mapped,
     /// One positional write a record.
     Positional,

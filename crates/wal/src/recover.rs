@@ -332,6 +332,25 @@ impl Reading<'_> {
     }
 }
 
+/// Makes these segments durable as they are read now: for who builds on what a recovery has read before that recovery
+/// has ended. Each is written over itself first, since after a write-back that failed a page may read as written and yet
+/// never be written by a sync.
+///
+/// # Errors
+/// [`Error::Fs`]: it is unknown what is durable; do not build on it.
+pub fn secure(
+    fs: &dyn Fs,
+    dir: &Path,
+    segments: impl IntoIterator<Item = SegmentNumber>,
+) -> Result<(), Error> {
+    for number in segments {
+        let file = fs.open(&dir.join(segment_file_name(number)), Access::ReadWrite)?;
+        write_again(&*file, 0..file.len()?)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
 /// Writes the bytes of a range of a file over themselves.
 fn write_again(file: &dyn File, range: Range<u64>) -> vfs::Result<()> {
     const PIECE_BYTES: u64 = 256 << 10;

@@ -115,6 +115,8 @@ pub struct RecordReader<R> {
     /// Where the next chunk is expected.
     at: u64,
     good_until: u64,
+    /// Up to here a chunk is looked for at every byte, behind it where blocks begin.
+    search_until: u64,
     vouched: u32,
     payload: Vec<u8>,
 }
@@ -139,6 +141,7 @@ where
             block_len: 0,
             at: offset,
             good_until: offset,
+            search_until: 0,
             vouched: 0,
             payload: Vec::new(),
         }
@@ -171,7 +174,7 @@ where
     /// # Errors
     /// `read_at`'s.
     pub fn resync(&mut self, offset: u64) -> Result<bool, E> {
-        self.at = offset.saturating_add(1);
+        self.search_from(offset.saturating_add(1));
         while let Some((start, kind)) = self.find_chunk()? {
             if matches!(kind, ChunkKind::Full | ChunkKind::First | ChunkKind::Abort) {
                 self.at = start;
@@ -188,7 +191,7 @@ where
     /// # Errors
     /// `read_at`'s.
     pub fn survey(&mut self, offset: u64) -> Result<Survey, E> {
-        self.at = offset;
+        self.search_from(offset);
         let mut survey = Survey { written: false, chunks: 0 };
         while !survey.written {
             let available = self.load(self.at)?;
@@ -207,12 +210,33 @@ where
         Ok(survey)
     }
 
+    /// Begins to look for chunks at `offset`: at every byte of its block and of the next one, and behind those where a
+    /// block begins and from each chunk to the one behind it. What was written in order is found that way as soon as
+    /// the damage ends; to try every byte of a file that is used again would take its old content for chunks in the end.
+    fn search_from(&mut self, offset: u64) {
+        self.at = offset;
+        let block = BLOCK_BYTES as u64;
+        self.search_until = (offset - offset % block).saturating_add(2 * block);
+    }
+
     /// The next chunk that holds, at `self.at` or behind it: its offset and kind. Moves behind it, or to the end.
     fn find_chunk(&mut self) -> Result<Option<(u64, ChunkKind)>, E> {
         loop {
             let available = self.load(self.at)?;
             if available == 0 {
                 return Ok(None);
+            }
+            if self.at >= self.search_until {
+                self.skip_block_tail();
+                let offset = self.at;
+                match self.chunk()? {
+                    Ok(chunk) => return Ok(Some((offset, chunk.kind))),
+                    Err(_) => {
+                        let block = BLOCK_BYTES as u64;
+                        self.at = (offset - offset % block).saturating_add(block);
+                    }
+                }
+                continue;
             }
             let start = (self.at - self.block_start) as usize;
             let held = &self.block[start..start + available];

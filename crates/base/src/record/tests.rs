@@ -190,6 +190,32 @@ fn a_survey_sees_what_stands_behind_and_what_it_vouches_for() {
     assert_eq!(reader.vouched(), 0);
 }
 
+/// What stands in order is found wherever damage ends; a chunk in the middle of a block far behind, which no chunk leads
+/// to, is old content.
+#[test]
+fn a_survey_tries_every_byte_near_the_end_only() {
+    let chunk_at = |offset: usize, vouched| {
+        let mut file = vec![0xEE; 5 * BLOCK_BYTES];
+        let len = framed_len(offset as u64, 10) as usize;
+        encode(&mut file[offset..offset + len], offset as u64, SALT, vouched, &[&[1; 10]]);
+        let mut reader = RecordReader::new(SALT, 100, read_from(&file));
+        (reader.survey(100).unwrap().chunks, reader.vouched())
+    };
+    for found in [333, 2 * BLOCK_BYTES - 50, 3 * BLOCK_BYTES, 4 * BLOCK_BYTES] {
+        assert_eq!(chunk_at(found, 77), (1, 77), "{found}");
+    }
+    for old in [2 * BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 1000] {
+        assert_eq!(chunk_at(old, 77), (0, 0), "{old}");
+    }
+    // From chunk to chunk within a block, and over its end.
+    let mut file = vec![0xEE; 3 * BLOCK_BYTES];
+    for payload in [20, BLOCK_BYTES, 30] {
+        append(&mut file, &vec![2; payload], 0);
+    }
+    let mut reader = RecordReader::new(SALT, 0, read_from(&file));
+    assert_eq!(reader.survey(0).unwrap().chunks, 4);
+}
+
 #[test]
 fn a_copy_of_the_file_inside_a_payload_is_not_taken_for_chunks() {
     let mut inner = Vec::new();

@@ -311,3 +311,20 @@ fn nothing_is_reserved_while_a_log_is_closed() {
     let filled = late.map(|late| late.fill(&[b"late"]));
     assert_eq!(fs.operations(), before, "{filled:?}");
 }
+
+#[test]
+fn what_is_secured_is_there_after_a_sync_that_failed_before() {
+    let (fs, log) = fresh(small());
+    let end = log.append(&[b"read while it was not on the disk"]).unwrap();
+    fs.inject(Fault::new(Operation::SyncData, Effect::FailSync));
+    log.sync(end).unwrap_err();
+    let number = log.current_segment();
+    drop(log);
+    // Reads as written from here on, and a plain sync of it writes nothing.
+    wal::secure(&fs, std::path::Path::new(DIR), [number]).unwrap();
+    for seed in 0..20 {
+        let outcome = recover_sim(&fs.crash_clone(seed), NOTHING, RecoveryMode::PointInTime);
+        let (records, _) = outcome.expect("the log is whole");
+        assert_eq!(texts(&records), ["read while it was not on the disk"], "seed {seed}");
+    }
+}
