@@ -172,6 +172,9 @@ impl Reading<'_> {
     ) -> Result<bool, RecoverError<E>> {
         let number = link.number;
         let mut reader = SegmentReader::open(self.fs, self.dir, number, link.end)?;
+        if link.is_recycled {
+            reader.expect_old_content();
+        }
         let ending = loop {
             match reader.next()? {
                 Ok(record) => {
@@ -274,6 +277,9 @@ impl Reading<'_> {
         }
         for link in later {
             let mut reader = SegmentReader::open(self.fs, self.dir, link.number, link.end)?;
+            if link.is_recycled {
+                reader.expect_old_content();
+            }
             reader.survey_all()?;
             if reader.vouched() > 0 {
                 return Ok(true);

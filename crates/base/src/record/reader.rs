@@ -115,6 +115,8 @@ pub struct RecordReader<R> {
     /// Where the next chunk is expected.
     at: u64,
     good_until: u64,
+    /// Whether what is not of this log may be anything.
+    has_old_content: bool,
     /// Up to here a chunk is looked for at every byte, behind it where blocks begin.
     search_until: u64,
     vouched: u32,
@@ -141,10 +143,19 @@ where
             block_len: 0,
             at: offset,
             good_until: offset,
+            has_old_content: false,
             search_until: 0,
             vouched: 0,
             payload: Vec::new(),
         }
+    }
+
+    /// From here on the file is taken for one that held something else before: behind damage, chunks are looked for at
+    /// every byte of the damaged block and the next one, and further on only where a block begins and from each chunk to
+    /// the one behind it. What was written in order is found that way as soon as the damage ends; to try every byte of
+    /// megabytes of old content would take some of it for a chunk in the end, and take its time.
+    pub fn expect_old_content(&mut self) {
+        self.has_old_content = true;
     }
 
     /// The greatest number of leading bytes that any chunk read so far vouches for as durable.
@@ -210,13 +221,15 @@ where
         Ok(survey)
     }
 
-    /// Begins to look for chunks at `offset`: at every byte of its block and of the next one, and behind those where a
-    /// block begins and from each chunk to the one behind it. What was written in order is found that way as soon as
-    /// the damage ends; to try every byte of a file that is used again would take its old content for chunks in the end.
+    /// Begins to look for chunks at `offset`.
     fn search_from(&mut self, offset: u64) {
         self.at = offset;
-        let block = BLOCK_BYTES as u64;
-        self.search_until = (offset - offset % block).saturating_add(2 * block);
+        self.search_until = if self.has_old_content {
+            let block = BLOCK_BYTES as u64;
+            (offset - offset % block).saturating_add(2 * block)
+        } else {
+            u64::MAX
+        };
     }
 
     /// The next chunk that holds, at `self.at` or behind it: its offset and kind. Moves behind it, or to the end.

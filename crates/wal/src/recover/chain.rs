@@ -235,6 +235,8 @@ impl Search<'_> {
     /// What stands behind the head of a segment's file, and how many leading bytes of it a chunk there vouches for.
     fn survey(&self, number: SegmentNumber) -> Result<(Survey, u32), Error> {
         let mut reader = SegmentReader::open(self.fs, self.dir, number, None)?;
+        // Its head may be what is damaged, and does not say then.
+        reader.expect_old_content();
         let survey = reader.survey_all()?;
         Ok((survey, reader.vouched()))
     }

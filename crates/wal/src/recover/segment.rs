@@ -78,6 +78,11 @@ impl SegmentReader {
         }))
     }
 
+    /// The file was used before, or may have been.
+    pub fn expect_old_content(&mut self) {
+        self.records.expect_old_content();
+    }
+
     /// Goes on with the first record behind damage at `offset`; answers whether there is one.
     pub fn resync(&mut self, offset: u64) -> Result<bool, Error> {
         Ok(self.records.resync(offset)?)
