@@ -71,12 +71,23 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The directory as a crash would leave it: copied while the database is open.
+/// The directory as a crash would leave it: copied while the database is open and its caller does nothing. Its threads may
+/// still rename and remove files; then everything is copied again.
 pub fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    let names = || -> std::collections::BTreeSet<_> {
+        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let to = tempfile::tempdir().unwrap();
+        let before = names();
+        let copied = before
+            .iter()
+            .try_for_each(|name| std::fs::copy(from.join(name), to.path().join(name)).map(drop));
+        match copied {
+            Ok(()) if names() == before => return to,
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => assert!(std::time::Instant::now() < deadline, "the directory does not settle"),
+        }
     }
-    to
 }
