@@ -35,7 +35,7 @@ fn every_byte_of_background_work_passes_in_its_class() {
     db.compact().unwrap();
     let stats = db.stats();
     let passed = |class| limiter.stats(class).bytes;
-    assert!(stats.flushes > 2 && stats.compaction_bytes > 3 << 20, "{stats:?}");
+    assert!(stats.flushes > 2 && stats.compaction_bytes > 2 << 20, "{stats:?}");
     assert_eq!(passed(Priority::Flush), stats.flush_bytes);
     assert_eq!(passed(Priority::LevelZero) + passed(Priority::Deep), stats.compaction_bytes);
     assert!(passed(Priority::LevelZero) > 0);
@@ -47,10 +47,14 @@ fn every_byte_of_background_work_passes_in_its_class() {
 fn compactions_write_no_faster_than_the_rate() {
     // L1
     let dir = tempfile::tempdir().unwrap();
-    let limiter = Arc::new(RateLimiter::new(LimiterOptions::new(64 << 20)));
+    // What is asked for at a time is many bursts, so that some wait however slow the machine is.
+    let limiter = Arc::new(RateLimiter::new(LimiterOptions::new(1 << 20)));
     let db = open(dir.path(), &limited(&limiter));
-    fill(&db, 3000);
-    db.flush().unwrap();
+    // Two tables over the same keys, so that there is something to merge.
+    for _ in 0..2 {
+        fill(&db, 300);
+        db.flush().unwrap();
+    }
     db.wait_for_compaction().unwrap();
     let waits = limiter.stats(Priority::LevelZero).waits + limiter.stats(Priority::Deep).waits;
     assert!(waits > 0, "megabytes passed a burst of {} bytes at once", limiter.burst_bytes());
