@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::SegmentNumber;
-use vfs::{Access, File, Fs};
+use vfs::{Access, File, Fs, Operation};
 
 use crate::error::{Error, RecoverError};
 use crate::format::segment_file_name;
@@ -357,14 +357,29 @@ pub fn secure(
     Ok(())
 }
 
-/// Writes the bytes of a range of a file over themselves.
+/// Writes the bytes of a range of a file over themselves. They are read until two reads in a row agree: what was read
+/// wrongly once must not get on the disk by this.
 fn write_again(file: &dyn File, range: Range<u64>) -> vfs::Result<()> {
     const PIECE_BYTES: u64 = 256 << 10;
+    const READS_MAX: usize = 16;
     let mut buffer = vec![0; (range.end - range.start).min(PIECE_BYTES) as usize];
+    let mut before = buffer.clone();
     let mut at = range.start;
     while at < range.end {
         let len = (range.end - at).min(PIECE_BYTES) as usize;
-        file.read_exact_at(&mut buffer[..len], at)?;
+        file.read_exact_at(&mut before[..len], at)?;
+        for _ in 1..READS_MAX {
+            file.read_exact_at(&mut buffer[..len], at)?;
+            if before[..len] == buffer[..len] {
+                break;
+            }
+            std::mem::swap(&mut before, &mut buffer);
+        }
+        if before[..len] != buffer[..len] {
+            let cause =
+                std::io::Error::other("each read of the same bytes gives others: see to the disk");
+            return Err(vfs::Error::new(Operation::Read, file.path(), cause));
+        }
         file.write_all_at(&buffer[..len], at)?;
         at += len as u64;
     }

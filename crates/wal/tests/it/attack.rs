@@ -328,3 +328,19 @@ fn what_is_secured_is_there_after_a_sync_that_failed_before() {
         assert_eq!(texts(&records), ["read while it was not on the disk"], "seed {seed}");
     }
 }
+
+#[test]
+fn what_is_read_wrongly_once_is_not_written() {
+    let (fs, log) = fresh(small());
+    log.append_synced(&[b"whole"]).unwrap();
+    let number = log.current_segment();
+    drop(log);
+    for nth in 1..4 {
+        fs.inject(Fault::new(Operation::Read, Effect::FlipBit(150 * 8)).nth(nth));
+        wal::secure(&fs, std::path::Path::new(DIR), [number]).unwrap();
+        fs.clear_faults();
+        let outcome = recover_sim(&fs.crash_clone(nth), NOTHING, RecoveryMode::PointInTime);
+        let (records, _) = outcome.expect("the log is whole");
+        assert_eq!(texts(&records), ["whole"], "read {nth}");
+    }
+}
