@@ -336,7 +336,7 @@ fn what_is_read_wrongly_once_is_not_written() {
     let number = log.current_segment();
     drop(log);
     for nth in 1..4 {
-        fs.inject(Fault::new(Operation::Read, Effect::FlipBit(150 * 8)).nth(nth));
+        fs.inject(Fault::new(Operation::Read, Effect::FlipBit(142 * 8)).nth(nth));
         wal::secure(&fs, std::path::Path::new(DIR), [number]).unwrap();
         fs.clear_faults();
         let outcome = recover_sim(&fs.crash_clone(nth), NOTHING, RecoveryMode::PointInTime);
