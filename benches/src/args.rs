@@ -91,10 +91,10 @@ pub(crate) struct Args {
     #[arg(help_heading = "Database")]
     pub(crate) compression: Compression,
 
-    /// Memory for blocks that were read
-    #[arg(long, value_name = "SIZE", default_value_t = Size(defaults().block_cache_bytes))]
+    /// The most memory for blocks that were read; without it, what the memory budget leaves
+    #[arg(long, value_name = "SIZE")]
     #[arg(help_heading = "Database")]
-    pub(crate) block_cache: Size,
+    pub(crate) block_cache: Option<Size>,
 
     /// Hand table files to the disk in steps of this size while they are written; 0: at their end
     #[arg(long, value_name = "SIZE", default_value_t = Size(defaults().bytes_per_sync))]
@@ -170,7 +170,7 @@ impl Args {
             write_buffer_size: self.write_buffer_size.0,
             max_write_buffer_number: self.max_write_buffer_number,
             compression: self.compression,
-            block_cache_bytes: self.block_cache.0,
+            block_cache_bytes: self.block_cache.map(|size| size.0),
             bytes_per_sync: self.bytes_per_sync.0,
             strict_bytes_per_sync: self.strict_bytes_per_sync,
             wal_segment_bytes: self.wal_segment_size.0,
@@ -181,6 +181,9 @@ impl Args {
         // C10: the configured value stays unless another is given.
         if let Some(Budget(budget)) = self.budget {
             options.write_budget = budget;
+            // Beside unflushed writes, as much as there is by default, and more for larger ones.
+            let beside = |bytes: u64| bytes.saturating_add(bytes / 4).saturating_add(192 << 20);
+            options.memory_budget = budget.map(beside);
         }
         options
     }

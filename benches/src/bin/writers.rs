@@ -42,6 +42,7 @@ struct Found {
 fn options() -> Options {
     // Room for everything that is written in one measurement: what is looked at is the writers.
     Options {
+        memory_budget: None,
         write_budget: Some(1 << 30),
         write_buffer_size: 256 << 20,
         wal_segment_bytes: 64 << 20,

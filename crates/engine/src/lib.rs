@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod budget;
 mod commit;
 mod compaction;
 mod db;

@@ -11,6 +11,8 @@ use crate::error::Error;
 
 const MIB: u64 = 1 << 20;
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+/// See [`Options::memory_part_bytes`].
+const MEMORY_PARTS: u64 = 16;
 
 /// How a database is opened. Sizes are in bytes.
 ///
@@ -26,8 +28,12 @@ pub struct Options {
     pub create_if_missing: bool,
     /// Refuse to open a database that exists. Default: false.
     pub error_if_exists: bool,
-    /// The most memory that unflushed writes may hold, over all column families; `None` or `Some(0)`: no limit, but
-    /// counted. When it is reached, writers wait until a flush has given some back. Default: 64 MiB.
+    /// The most memory that all of it may hold: unflushed writes, the log's windows, the block cache, open tables, what
+    /// values and iterators keep; `None` or `Some(0)`: no limit, but counted. It must leave room beside `write_budget` and
+    /// `wal_window_bytes`; the block cache takes what the others leave, and gives way to them. Default: 256 MiB.
+    pub memory_budget: Option<u64>,
+    /// The part of it that unflushed writes may hold at most, over all column families; `None` or `Some(0)`: they have no
+    /// limit, and are counted apart. When it is reached, writers wait until a flush has given some back. Default: 64 MiB.
     pub write_budget: Option<u64>,
     /// A column family's memtable is flushed once it holds about this much. Default: 16 MiB.
     pub write_buffer_size: u64,
@@ -75,8 +81,12 @@ pub struct Options {
     pub target_file_size_base: u64,
     /// Size of level 1; each deeper level is ten times as large. Default: 128 MiB.
     pub max_bytes_for_level_base: u64,
-    /// Memory for blocks read from tables. Default: 64 MiB.
-    pub block_cache_bytes: u64,
+    /// The most of the budget that the cache for blocks of tables may hold; `None`: what the others leave, and 64 MiB
+    /// where there is no budget. 0: nothing is cached. Default: `None`.
+    pub block_cache_bytes: Option<u64>,
+    /// The most table files that are open at a time, those aside that are just being read; beyond that the ones not used
+    /// for longest are closed. At least 1. Default: 512.
+    pub max_open_tables: usize,
     /// Size of a table's data blocks before compression. Default: 16 KiB.
     pub block_size: usize,
     /// How tables are compressed. Default: LZ4.
@@ -94,6 +104,7 @@ impl Default for Options {
         Self {
             create_if_missing: true,
             error_if_exists: false,
+            memory_budget: Some(256 * MIB),
             write_budget: Some(64 * MIB),
             write_buffer_size: 16 * MIB,
             max_write_buffer_number: 8,
@@ -112,7 +123,8 @@ impl Default for Options {
             rate_limiter: None,
             target_file_size_base: 32 * MIB,
             max_bytes_for_level_base: 128 * MIB,
-            block_cache_bytes: 64 * MIB,
+            block_cache_bytes: None,
+            max_open_tables: 512,
             block_size: 16 << 10,
             compression: Compression::Lz4,
             filter_bits_per_key: 10,
@@ -131,6 +143,25 @@ impl Options {
             0 => largest.saturating_mul(4),
             bytes => bytes,
         }
+    }
+
+    /// What open tables may hold of the memory budget, and again what values and iterators keep: a sixteenth each.
+    pub(crate) fn memory_part_bytes(&self) -> Option<u64> {
+        self.memory_budget.filter(|&bytes| bytes > 0).map(|bytes| bytes / MEMORY_PARTS)
+    }
+
+    /// The most that the block cache may hold.
+    pub(crate) fn cache_bytes_max(&self) -> u64 {
+        let budget = self.memory_budget.filter(|&bytes| bytes > 0);
+        self.block_cache_bytes.or(budget).unwrap_or(64 * MIB)
+    }
+
+    /// Whether writes, log, open tables and what readers keep have room beside each other in the memory budget.
+    fn fits_memory_budget(&self) -> bool {
+        let Some(budget) = self.memory_budget.filter(|&bytes| bytes > 0) else { return true };
+        let parts = 2 * (budget / MEMORY_PARTS);
+        let writes = self.write_budget.unwrap_or(0);
+        writes.saturating_add(self.wal_window_bytes).saturating_add(parts) <= budget
     }
 
     /// How many bytes of flushed memtables' chunks are kept for the next ones: a memtable's worth, and at most a
@@ -173,7 +204,7 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 14] = [
+        let checks: [(bool, &str); 16] = [
             (
                 self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
                 "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
@@ -182,6 +213,12 @@ impl Options {
                 !self.create_if_missing && self.error_if_exists,
                 "create_if_missing = false and error_if_exists = true leave nothing to open: change one of them",
             ),
+            (
+                !self.fits_memory_budget(),
+                "memory_budget has no room for write_budget, wal_window_bytes and an eighth for what readers keep: \
+                 raise it, or lower those",
+            ),
+            (self.max_open_tables == 0, "max_open_tables is 0: no table could be read"),
             (self.write_buffer_size < 64 << 10, "write_buffer_size is below 64 KiB: raise it"),
             (self.write_buffer_size > 4 << 30, "write_buffer_size is above 4 GiB: lower it"),
             (

@@ -17,7 +17,7 @@ use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
 use base::sync::{ArcCell, Duration, Mutex, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
-use credit::Pool;
+use credit::{ChildError, Pool};
 use memtable::{Chunk, ChunkCache, Memtable, Space};
 use version::files::{Presence, orphans, presence};
 use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
@@ -25,6 +25,7 @@ use vfs::{DirEntry, FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal};
 
 use crate::background::{Progress, Signal, Threads};
+use crate::budget::Budget;
 use crate::commit::state::{CommitState, FamilyState, FlushReason, Sealed};
 use crate::error::Error;
 use crate::flush::{Outputs, Unapplied};
@@ -54,8 +55,10 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let wake = Arc::clone(&janitor_signal);
     let versions = open_versions(&fs, dir, &options, Box::new(move || wake.notify()))?;
 
-    let pool = Pool::new(options.write_budget);
-    let tables = TableStore::new(Arc::clone(&fs), dir, &options);
+    let invalid = |error: ChildError| Error::InvalidOptions { what: error.to_string() };
+    let budget = Budget::new(&options).map_err(invalid)?;
+    let pool = budget.writes.clone();
+    let tables = TableStore::new(Arc::clone(&fs), dir, &options, &budget).map_err(invalid)?;
     let health = Health::default();
     let outputs =
         Outputs { versions: &versions, tables: &tables, options: &options, health: &health };
@@ -63,7 +66,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let recovered = replay.run()?;
     let Replay { families, visible, next_memtable, .. } = replay;
 
-    let window = Pool::new(Some(options.wal_window_bytes));
+    let window = budget.log.clone();
     let wal = Wal::create_charged(Arc::clone(&fs), dir, options.log(), recovered.start, window)?;
     let oldest = families.iter().filter_map(FamilyState::oldest_segment).min();
     record_log(&versions, oldest.unwrap_or_else(|| wal.current_segment()))?;
@@ -73,6 +76,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let shared = Arc::new(Shared {
         dir: dir.to_owned(),
         health,
+        budget,
         pool,
         chunks: ChunkCache::new(options.spare_chunk_bytes() as usize),
         wal,
@@ -349,8 +353,10 @@ impl<'a> Replay<'a> {
             Err(_) => {
                 self.flush_all()?;
                 bytes = self.families[at].active.chunk_bytes_for(space).unwrap_or(bytes);
-                // Nothing is held now, so even what is larger than the whole budget is admitted.
-                self.pool.try_acquire(bytes as u64).map_err(|_| Error::Closed)?
+                // Nothing is held now, so even what is larger than the whole budget is admitted; and what a larger
+                // budget has let in must come back under a smaller one.
+                let beyond = |_| Pool::new(None).try_acquire(bytes as u64);
+                self.pool.try_acquire(bytes as u64).or_else(beyond).map_err(|_| Error::Closed)?
             }
         };
         let chunk = Chunk::map(permit).map_err(|source| Error::OutOfMemory { source })?;

@@ -18,6 +18,7 @@ use vfs::FileLock;
 use wal::Wal;
 
 use crate::background::{OnPanic, Progress, Signal, Threads};
+use crate::budget::Budget;
 use crate::commit::state::CommitState;
 use crate::compaction::ManualCompactions;
 use crate::error::Error;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) dir: PathBuf,
     pub(crate) health: Health,
+    /// All memory.
+    pub(crate) budget: Budget,
     /// The write budget: what the memtables' chunks are charged to.
     pub(crate) pool: Pool,
     /// Chunks of flushed memtables, charged to the budget, until the next memtable takes them or a writer waits.
@@ -150,6 +153,7 @@ impl Shared {
         let stalls = counters.stalls();
         let credits = stalls.iter().find(|stall| stall.cause == StallCause::Credits);
         let log = self.wal.stats();
+        let tables = self.tables.memory();
         let view = self.view.load();
         let depth =
             view.version.families().map(|family| family.levels().depth()).max().unwrap_or(0);
@@ -182,7 +186,15 @@ impl Shared {
             compaction_failures: read(&counters.compaction_failures),
             levels,
             memtables: view.families.iter().map(|family| family.memtables.len() as u64).sum(),
-            block_cache_bytes: self.tables.cached_bytes(),
+            memory_budget: self.budget.all.capacity_bytes(),
+            memory_bytes: self.budget.held_bytes(),
+            block_cache_bytes: tables.cached_bytes,
+            block_cache_charged_bytes: tables.granted_bytes,
+            block_cache_hits: tables.looked_up.0,
+            block_cache_misses: tables.looked_up.1,
+            open_tables: tables.open_tables,
+            table_reader_bytes: tables.reader_bytes,
+            pinned_bytes: self.budget.pinned.held_bytes(),
             snapshots: self.snapshots.summary().0 as u64,
             visible_seq: self.visible().get(),
             stalls,

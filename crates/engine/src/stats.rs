@@ -117,8 +117,24 @@ pub struct Stats {
     pub levels: Vec<LevelStats>,
     /// Memtables now, of all column families.
     pub memtables: u64,
-    /// Bytes of blocks in the block cache.
+    /// The limit on all memory; `None`: no limit.
+    pub memory_budget: Option<u64>,
+    /// What is charged to it now.
+    pub memory_bytes: u64,
+    /// What the blocks in the block cache take, overhead included.
     pub block_cache_bytes: u64,
+    /// What the block cache is charged with: that, and what it was granted and has not used yet.
+    pub block_cache_charged_bytes: u64,
+    /// Look-ups in the block cache that found their block.
+    pub block_cache_hits: u64,
+    /// Look-ups that did not.
+    pub block_cache_misses: u64,
+    /// Table files that are open.
+    pub open_tables: u64,
+    /// What their readers are charged with.
+    pub table_reader_bytes: u64,
+    /// What values and iterators are charged with for what they keep in memory.
+    pub pinned_bytes: u64,
     /// Open snapshots with different sequence numbers, iterators included.
     pub snapshots: u64,
     /// The newest sequence number that readers see.

@@ -18,11 +18,16 @@ struct Polder {
 }
 
 fn options(config: &Config) -> Options {
+    let write_budget = config.write_buffer_bytes * MEMTABLES;
+    let wal_window_bytes = Options::default().wal_window_bytes;
+    // What an engine with a cache of its own may hold in all, and the log's windows; small ones need a little more.
+    let all = write_budget + wal_window_bytes + config.cache_bytes;
+    let least = (write_budget + wal_window_bytes) / 7 * 8 + 8;
     Options {
-        write_budget: Some(config.write_buffer_bytes * MEMTABLES),
+        memory_budget: config.memory_budget.or(Some(all.max(least))),
+        write_budget: Some(write_budget),
         write_buffer_size: config.write_buffer_bytes,
         max_write_buffer_number: MEMTABLES as usize,
-        block_cache_bytes: config.cache_bytes,
         compression: Compression::None,
         filter_bits_per_key: FILTER_BITS,
         ..Options::default()
@@ -39,11 +44,11 @@ pub(super) fn configuration(config: &Config) -> String {
     let options = options(config);
     format!(
         "{MEMTABLES} memtables of {}, write budget {}, log handed to the kernel before a call returns, no \
-         compression, block cache {}, blocks of {}, filter {FILTER_BITS} bits a key, checksums verified; \
-         multi_get: single gets",
+         compression, a memory budget of {} of which the block cache has what memtables and log do not hold, \
+         blocks of {}, filter {FILTER_BITS} bits a key, checksums verified; multi_get: single gets",
         Size(options.write_buffer_size),
         options.write_budget.map_or_else(|| "off".to_owned(), |bytes| Size(bytes).to_string()),
-        Size(options.block_cache_bytes),
+        Size(options.memory_budget.unwrap_or(0)),
         Size(options.block_size as u64),
     )
 }

@@ -164,6 +164,11 @@ impl Shared {
         match &attempt {
             Ok(_) if self.are_credits_sought() => self.relieve_in(&mut state),
             Err(Lack::Chunks(wanted)) => {
+                // What the budget could never give is not waited for.
+                let (bytes, limit) = (total_bytes(wanted), self.budget.write_bytes_max());
+                if bytes > limit {
+                    return Err(Error::BatchTooLarge { bytes, limit });
+                }
                 hand.growth = Some(Growth::begin(self, &mut state, wanted.clone()));
                 drop(state);
                 hand.chunks.clear(); // too small for the memtable that is active now

@@ -321,7 +321,8 @@ fn a_log_record_with_a_key_beyond_the_limit_is_an_error() {
 #[test]
 fn the_largest_budget_is_no_overflow() {
     let dir = tempfile::tempdir().unwrap();
-    let db = open(dir.path(), &Options { write_budget: Some(u64::MAX), ..small() });
+    let options = Options { memory_budget: None, write_budget: Some(u64::MAX), ..small() };
+    let db = open(dir.path(), &options);
     for i in 0..2000u32 {
         db.put(i.to_be_bytes(), [1; 1000]).unwrap();
     }

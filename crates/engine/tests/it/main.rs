@@ -10,6 +10,7 @@ mod faults;
 mod kill;
 mod limiting;
 mod linear;
+mod memory;
 mod misuse;
 mod model;
 mod readers;

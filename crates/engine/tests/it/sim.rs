@@ -36,7 +36,7 @@ pub fn tiny() -> Options {
         target_file_size_base: 64 << 10,
         max_bytes_for_level_base: 64 << 10,
         level0_file_num_compaction_trigger: 2,
-        block_cache_bytes: 64 << 10,
+        block_cache_bytes: Some(64 << 10),
         block_size: 1 << 10,
         bytes_per_sync: 16 << 10,
         ..Options::default()

@@ -43,7 +43,7 @@ pub fn small() -> Options {
         wal_backend: backend(),
         target_file_size_base: 128 << 10,
         max_bytes_for_level_base: 512 << 10,
-        block_cache_bytes: 1 << 20,
+        block_cache_bytes: Some(1 << 20),
         ..Options::default()
     }
 }

@@ -1,24 +1,31 @@
-//! Table files as the engine holds them: opened on first use, read through the block cache.
+//! Table files as the engine holds them: created, opened, removed, and read through the block cache.
+
+mod cache;
+mod readers;
+mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::sync::OnceLock;
-
 use base::FileNumber;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-use sstable::{Block, BlockCache, BlockCacheHandle, Table, TableOptions};
+use sstable::{BlockCache, BlockCacheHandle, Table, TableOptions};
 use version::{FileName, TableMeta};
 use vfs::{Access, File, Fs};
 
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::options::Options;
+use crate::tables::cache::Blocks;
+use crate::tables::readers::{Place, Readers, TableCache};
 
-/// A table of a version: its reader once somebody has asked for it.
+pub(crate) use crate::tables::readers::Reader;
+
+/// A table of a version: the place of its reader.
 #[derive(Debug, Default)]
 pub(crate) struct TableHandle {
-    table: OnceLock<Arc<Table>>,
+    place: Arc<Place>,
 }
 
 /// A table file in a version.
@@ -30,78 +37,63 @@ pub(crate) type Version = version::Version<TableHandle>;
 /// The versions and their manifest.
 pub(crate) type VersionSet = version::VersionSet<TableHandle>;
 
-/// Bytes that the cache spends on a block beyond its contents.
-const CACHE_ENTRY_BYTES: u64 = 96;
-
-#[derive(Clone)]
-struct BlockWeight;
-
-impl Weighter<(FileNumber, u64), Block> for BlockWeight {
-    fn weight(&self, _key: &(FileNumber, u64), block: &Block) -> u64 {
-        block.memory_bytes() as u64 + CACHE_ENTRY_BYTES
-    }
-}
-
-/// The block cache: bounded by the bytes that blocks hold.
-struct Blocks(Cache<(FileNumber, u64), Block, BlockWeight>);
-
-impl std::fmt::Debug for Blocks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Blocks").field("bytes", &self.0.weight()).finish_non_exhaustive()
-    }
-}
-
-impl BlockCache for Blocks {
-    fn get(&self, table: FileNumber, offset: u64) -> Option<Block> {
-        self.0.get(&(table, offset))
-    }
-
-    fn insert(&self, table: FileNumber, offset: u64, block: Block) {
-        self.0.insert((table, offset), block);
-    }
-}
-
 /// Opens, creates and removes table files.
 #[derive(Debug)]
 pub(crate) struct TableStore {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     blocks: Arc<Blocks>,
+    readers: Arc<Readers>,
+}
+
+/// How the table files' memory stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TableMemory {
+    /// What the blocks in the cache take.
+    pub(crate) cached_bytes: u64,
+    /// What the budget has the cache down for.
+    pub(crate) granted_bytes: u64,
+    /// Look-ups in the cache that found their block, and those that did not.
+    pub(crate) looked_up: (u64, u64),
+    /// Table files that are open.
+    pub(crate) open_tables: u64,
+    /// What their readers take.
+    pub(crate) reader_bytes: u64,
 }
 
 impl TableStore {
-    pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path, options: &Options) -> Self {
-        let capacity = options.block_cache_bytes;
-        let items = (capacity / options.block_size as u64).max(16) as usize;
-        Self {
-            fs,
-            dir: dir.to_owned(),
-            blocks: Arc::new(Blocks(Cache::with_weighter(items, capacity, BlockWeight))),
-        }
+    pub(crate) fn new(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: &Options,
+        budget: &Budget,
+    ) -> Result<Self, credit::ChildError> {
+        let blocks = Blocks::new(&budget.all, options.cache_bytes_max())?;
+        let readers =
+            Readers::new(options.max_open_tables, budget.tables.clone(), Arc::clone(&blocks));
+        Ok(Self { fs, dir: dir.to_owned(), blocks, readers: Arc::new(readers) })
     }
 
     pub(crate) fn path(&self, number: FileNumber) -> PathBuf {
         FileName::Table(number).path_in(&self.dir)
     }
 
-    /// The reader of `file`, opened if this is its first use.
+    /// The reader of `file`, opened if it is not.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Table`] when the file cannot be read or is damaged.
     #[inline]
-    pub(crate) fn reader<'a>(&self, file: &'a TableFile) -> Result<&'a Arc<Table>, Error> {
-        match file.handle.table.get() {
-            Some(table) => Ok(table),
-            None => {
-                let table = self.open(&file.meta)?;
-                // Two may have opened it at once: the first stays.
-                Ok(file.handle.table.get_or_init(|| table))
-            }
+    pub(crate) fn reader(&self, file: &TableFile) -> Result<Reader, Error> {
+        match file.handle.place.reader() {
+            Some(reader) => Ok(reader),
+            None => Ok(Reader::Own(self.open(&file.meta, &file.handle.place)?)),
         }
     }
 
+    /// Opens a table, and keeps its reader in `place` if there is room for it.
     #[cold]
-    fn open(&self, meta: &TableMeta) -> Result<Arc<Table>, Error> {
+    fn open(&self, meta: &TableMeta, place: &Arc<Place>) -> Result<Arc<Table>, Error> {
+        let cache = self.readers.admit();
         let path = self.path(meta.number);
         let file = self.fs.open(&path, Access::Read)?;
         let len = file.len()?;
@@ -109,11 +101,13 @@ impl TableStore {
             let found = format!("{len} bytes");
             return Err(Error::TableFile { path, expected: meta.file_bytes, found });
         }
-        let cache = BlockCacheHandle {
-            cache: Arc::clone(&self.blocks) as Arc<dyn BlockCache>,
+        let handle = BlockCacheHandle {
+            cache: Arc::<TableCache>::clone(&cache) as Arc<dyn BlockCache>,
             table: meta.number,
         };
-        Ok(Arc::new(Table::open(file, Some(cache))?))
+        let table = Arc::new(Table::open(file, Some(handle))?);
+        self.readers.keep(place, &table, &cache);
+        Ok(table)
     }
 
     /// Opens the table that was just written as `meta`, which proves that it can be read.
@@ -122,8 +116,7 @@ impl TableStore {
     /// As [`TableStore::reader`].
     pub(crate) fn open_written(&self, meta: &TableMeta) -> Result<TableHandle, Error> {
         let handle = TableHandle::default();
-        let table = self.open(meta)?;
-        handle.table.get_or_init(|| table);
+        self.open(meta, &handle.place)?;
         Ok(handle)
     }
 
@@ -158,9 +151,15 @@ impl TableStore {
         }
     }
 
-    /// Bytes of blocks in the cache.
-    pub(crate) fn cached_bytes(&self) -> u64 {
-        self.blocks.0.weight()
+    /// How their memory stands.
+    pub(crate) fn memory(&self) -> TableMemory {
+        TableMemory {
+            cached_bytes: self.blocks.used_bytes(),
+            granted_bytes: self.blocks.granted_bytes(),
+            looked_up: self.blocks.looked_up(),
+            open_tables: self.readers.open_count() as u64,
+            reader_bytes: self.readers.held_bytes(),
+        }
     }
 }
 

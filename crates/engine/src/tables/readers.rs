@@ -1,0 +1,191 @@
+//! Open table readers: how many there may be, and what they take of the memory budget.
+//!
+//! Each table of a version has a [`Place`] for its reader, which is opened on first use and stays until room is needed for
+//! another: then those not used for longest go (a clock goes round; who was used since it last came by is passed over).
+//! Whoever uses a reader holds it, so that closing one takes nothing from under anybody: its file and its memory go with the
+//! last user.
+//!
+//! Invariants: of the readers that stand in places there are at most `open_max`, and what they take is charged to the
+//! budget. A reader that gets no credits although all others have been closed serves the one call that opened it, not
+//! charged, and is not kept.
+//!
+//! Concurrency: `ring` is held for moves of places, never while a file is opened or closed. Two may open one table at
+//! once; the later one stays.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Weak;
+
+use base::FileNumber;
+use base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use base::sync::{Arc, ArcCell, ArcRef, Mutex};
+use credit::{Permit, Pool};
+use sstable::{Block, BlockCache, Table};
+
+use crate::tables::cache::Blocks;
+
+/// Where the reader of one table stands while it is open.
+#[derive(Debug)]
+pub(crate) struct Place {
+    table: ArcCell<Option<Arc<Table>>>,
+    /// Used since the clock last came by.
+    is_used: AtomicBool,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { table: ArcCell::new(Arc::new(None)), is_used: AtomicBool::new(false) }
+    }
+}
+
+/// A table's reader in use: it stays open as long as this is held.
+pub(crate) enum Reader {
+    /// It stands in its place.
+    Kept(ArcRef<Option<Arc<Table>>>),
+    /// It was opened just now.
+    Own(Arc<Table>),
+}
+
+impl Deref for Reader {
+    type Target = Arc<Table>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Table> {
+        match self {
+            Self::Own(table) => table,
+            Self::Kept(place) => match &***place {
+                Some(table) => table,
+                None => unreachable!("a reader is made of an open table alone"),
+            },
+        }
+    }
+}
+
+impl Place {
+    /// The reader, if it is open.
+    #[inline]
+    pub(super) fn reader(&self) -> Option<Reader> {
+        let place = self.table.load();
+        if place.is_none() {
+            return None;
+        }
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
+        Some(Reader::Kept(place))
+    }
+
+    fn close(&self) {
+        self.table.store(Arc::new(None));
+    }
+}
+
+/// All open readers of a database.
+#[derive(Debug)]
+pub(super) struct Readers {
+    open_max: usize,
+    pool: Pool,
+    blocks: Arc<Blocks>,
+    /// Tables that are open now, those that stand in no place any more included.
+    open: Arc<AtomicUsize>,
+    /// Places in the order in which the clock comes by; some of them have gone.
+    ring: Mutex<VecDeque<Weak<Place>>>,
+}
+
+impl Readers {
+    pub(super) fn new(open_max: usize, pool: Pool, blocks: Arc<Blocks>) -> Self {
+        Self { open_max, pool, blocks, open: Arc::default(), ring: Mutex::default() }
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.pool.held_bytes()
+    }
+
+    /// What a table that is about to be opened reads its blocks through, once there is room for one more.
+    pub(super) fn admit(self: &Arc<Self>) -> Arc<TableCache> {
+        while self.open_count() >= self.open_max && self.close_one() {}
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(TableCache { readers: Arc::clone(self), held: Mutex::new(None) })
+    }
+
+    /// Puts an open table in its place, if its memory can be charged; others are closed for that if need be.
+    pub(super) fn keep(&self, place: &Arc<Place>, table: &Arc<Table>, cache: &TableCache) {
+        let bytes = table.memory_bytes() as u64;
+        while !cache.charge(bytes) {
+            if !self.close_one() {
+                return;
+            }
+        }
+        place.is_used.store(true, Ordering::Relaxed);
+        place.table.store(Arc::new(Some(Arc::clone(table))));
+        let mut ring = self.ring.lock();
+        if ring.len() >= 2 * self.open_max.max(8) {
+            ring.retain(|place| place.strong_count() > 0);
+        }
+        ring.push_back(Arc::downgrade(place));
+    }
+
+    /// Closes the reader that was not used for longest; `false` when none stands in a place.
+    fn close_one(&self) -> bool {
+        let mut ring = self.ring.lock();
+        let mut turns = 2 * ring.len();
+        let closed = loop {
+            let Some(next) = ring.pop_front() else { break None };
+            let Some(place) = next.upgrade() else { continue };
+            turns = turns.saturating_sub(1);
+            if turns > 0 && place.is_used.swap(false, Ordering::Relaxed) {
+                ring.push_back(next);
+                continue;
+            }
+            break Some(place);
+        };
+        drop(ring);
+        match closed {
+            Some(place) => {
+                place.close();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The block cache as one table sees it, and what the table's reader is charged with, as long as that is open.
+#[derive(Debug)]
+pub(super) struct TableCache {
+    readers: Arc<Readers>,
+    held: Mutex<Option<Permit>>,
+}
+
+impl TableCache {
+    /// Charges the reader with `bytes` more, if there are credits.
+    fn charge(&self, bytes: u64) -> bool {
+        let Ok(permit) = self.readers.pool.try_acquire(bytes) else { return false };
+        match &mut *self.held.lock() {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        true
+    }
+}
+
+impl BlockCache for TableCache {
+    #[inline]
+    fn get(&self, table: FileNumber, offset: u64) -> Option<Block> {
+        self.readers.blocks.get(table, offset)
+    }
+
+    fn insert(&self, table: FileNumber, offset: u64, block: Block) {
+        self.readers.blocks.offer(table, offset, block);
+    }
+}
+
+impl Drop for TableCache {
+    fn drop(&mut self) {
+        self.readers.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,139 @@
+//! The memory budget: the block cache, open tables, and what readers keep.
+
+use crate::support::{all, open, small};
+use engine::{Db, Error, Options};
+
+fn key(number: u32) -> [u8; 4] {
+    number.to_be_bytes()
+}
+
+/// Writes `keys` values of 400 bytes and flushes them, a table for each `each`.
+fn fill(db: &Db, keys: u32, each: u32) {
+    for number in 0..keys {
+        db.put(key(number), [number as u8; 400]).unwrap();
+        if number % each == each - 1 {
+            db.flush().unwrap();
+        }
+    }
+    db.flush().unwrap();
+}
+
+fn check(db: &Db, keys: u32) {
+    for number in 0..keys {
+        assert_eq!(db.get(key(number)).unwrap().as_deref(), Some(&[number as u8; 400][..]));
+    }
+}
+
+/// C12, C13: the cache takes what writes do not need, and a write gets it back without waiting for a flush.
+#[test]
+fn a_write_gets_its_memory_from_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory_budget: Some(12 << 20),
+        write_budget: Some(8 << 20),
+        write_buffer_size: 8 << 20,
+        wal_window_bytes: 256 << 10,
+        wal_segment_bytes: 16 << 20,
+        block_cache_bytes: None,
+        compression: engine::Compression::None,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    fill(&db, 30_000, 10_000);
+    db.compact().unwrap();
+    (0..3).for_each(|_| check(&db, 30_000));
+    let stats = db.stats();
+    assert!(stats.block_cache_bytes > 8 << 20, "the cache has what writes leave: {stats:?}");
+    assert!(stats.block_cache_bytes <= stats.block_cache_charged_bytes, "{stats:?}");
+    assert!(stats.memory_bytes <= 12 << 20, "{stats:?}");
+    for number in 0..16_000 {
+        db.put(key(number), [number as u8; 400]).unwrap();
+    }
+    let stats = db.stats();
+    assert!(stats.in_flight_bytes > 6 << 20, "{stats:?}");
+    assert_eq!((stats.credit_waits, stats.flushes), (0, 3), "{stats:?}");
+    assert!(stats.block_cache_charged_bytes < 5 << 20, "{stats:?}");
+    assert!(stats.memory_bytes <= 12 << 20, "{stats:?}");
+    check(&db, 30_000);
+}
+
+/// C13: many tables are read with a few of them open at a time, and each is found again.
+#[test]
+fn a_few_readers_serve_many_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        max_open_tables: 8,
+        level0_file_num_compaction_trigger: 1000,
+        level0_slowdown_writes_trigger: 2000,
+        level0_stop_writes_trigger: 3000,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    fill(&db, 100 * 10, 10);
+    assert_eq!(db.stats().levels[0].tables, 100);
+    let open_files = || {
+        let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+        let targets = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        targets
+            .filter(|to| to.starts_with(dir.path()) && to.extension().is_some_and(|e| e == "sst"))
+            .count()
+    };
+    for round in 0..3 {
+        check(&db, 1000);
+        assert!(db.stats().open_tables <= 8, "round {round}: {:?}", db.stats());
+        assert!((1..=8).contains(&open_files()), "round {round}: {}", open_files());
+    }
+    // An iterator needs all of them at once, and gives them back.
+    assert_eq!(all(&db).len(), 1000);
+    check(&db, 1000);
+    assert!(db.stats().open_tables <= 8, "{:?}", db.stats());
+    assert!(db.stats().table_reader_bytes > 0);
+}
+
+/// C13: what open tables take is charged, and goes with them.
+#[test]
+fn readers_are_charged_as_long_as_they_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 1000, 500);
+    check(&db, 1000);
+    let before = db.stats();
+    assert!(before.open_tables > 0 && before.table_reader_bytes > 0, "{before:?}");
+    for number in 0..1000 {
+        db.delete(key(number)).unwrap();
+    }
+    db.compact().unwrap();
+    let after = db.stats();
+    assert_eq!((after.open_tables, after.table_reader_bytes), (0, 0), "{after:?}");
+}
+
+/// C3, C13: a batch that the budget could never hold is refused, not waited for; one that it could hold goes through.
+#[test]
+fn what_the_budget_can_never_hold_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory_budget: Some(8 << 20),
+        wal_window_bytes: 256 << 10,
+        wal_segment_bytes: 32 << 20,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    let refused = db.put("large", vec![1; 20 << 20]).unwrap_err();
+    assert!(matches!(refused, Error::BatchTooLarge { .. }), "{refused}");
+    db.put("fits", vec![2; 4 << 20]).unwrap();
+    assert_eq!(db.get("fits").unwrap().unwrap().len(), 4 << 20);
+    assert_eq!(db.get("large").unwrap(), None);
+}
+
+/// A batch that a larger budget let in is there under a smaller one.
+#[test]
+fn what_a_larger_budget_let_in_comes_back_under_a_smaller_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &Options { wal_segment_bytes: 32 << 20, ..small() });
+    db.put("large", vec![3; 16 << 20]).unwrap();
+    let copied = crate::support::copy(dir.path());
+    drop(db);
+    let smaller = Options { memory_budget: Some(8 << 20), wal_window_bytes: 256 << 10, ..small() };
+    let db = open(copied.path(), &smaller);
+    assert_eq!(db.get("large").unwrap().unwrap(), vec![3; 16 << 20]);
+}
