@@ -32,6 +32,14 @@ pub trait BlockCache: Send + Sync {
     /// Offers a block that was read from the file. The cache may decline: [`Block::kind`] and [`Block::memory_bytes`]
     /// say what it is and what it takes.
     fn insert(&self, table: FileNumber, offset: u64, block: Block);
+
+    /// Whether a table may hold an index or filter partition of `bytes` itself until it is closed, beside the cache:
+    /// reads then find it without a look-up. What was granted is given back when the table is dropped, and this
+    /// handle with it: whoever counts gives each table a cache object of its own. The default is that it may not.
+    fn keep(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        false
+    }
 }
 
 /// A cache, and the number under which one table's blocks are in it.

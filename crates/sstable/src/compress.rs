@@ -8,9 +8,20 @@ use std::io;
 /// A writer's compressor: its tables and its output buffer are used for block after block.
 pub(crate) enum Compressor {
     None,
-    Lz4 { table: Box<lz4_flex::block::CompressTable>, out: Vec<u8> },
-    Zstd { context: Box<zstd::bulk::Compressor<'static>>, out: Vec<u8> },
+    Lz4 {
+        table: Box<lz4_flex::block::CompressTable>,
+        out: Vec<u8>,
+    },
+    Zstd {
+        context: Box<zstd::bulk::Compressor<'static>>,
+        /// What the library holds for it.
+        held_bytes: usize,
+        out: Vec<u8>,
+    },
 }
+
+/// What LZ4's hash table takes at most.
+const LZ4_TABLE_BYTES: usize = 16 << 10;
 
 impl Compressor {
     pub(crate) fn new(compression: Compression) -> io::Result<Self> {
@@ -19,9 +30,19 @@ impl Compressor {
             Compression::Lz4 => Self::Lz4 { table: Box::default(), out: Vec::new() },
             Compression::Zstd { level } => Self::Zstd {
                 context: Box::new(zstd::bulk::Compressor::new(level)?),
+                held_bytes: 0,
                 out: Vec::new(),
             },
         })
+    }
+
+    /// About how many bytes of memory it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Lz4 { out, .. } => LZ4_TABLE_BYTES + out.capacity(),
+            Self::Zstd { held_bytes, out, .. } => held_bytes + out.capacity(),
+        }
     }
 
     /// The compressed form of `raw`, or `None` when it is not worth having.
@@ -34,9 +55,11 @@ impl Compressor {
                     .map_err(|refused| io::Error::other(refused.to_string()))?;
                 (len, out)
             }
-            Self::Zstd { context, out } => {
+            Self::Zstd { context, held_bytes, out } => {
                 out.resize(zstd::zstd_safe::compress_bound(raw.len()), 0);
-                (context.compress_to_buffer(raw, &mut out[..])?, out)
+                let len = context.compress_to_buffer(raw, &mut out[..])?;
+                *held_bytes = context.context_mut().sizeof();
+                (len, out)
             }
         };
         Ok((len <= raw.len() - raw.len() / 8).then(|| &out[..len]))

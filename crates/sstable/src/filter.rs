@@ -85,6 +85,11 @@ impl FilterBuilder {
         self.lines() * LINE_BYTES + TAIL_BYTES
     }
 
+    /// Bytes that its buffers hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.hashes.capacity() * size_of::<u64>() + self.out.capacity()
+    }
+
     fn lines(&self) -> usize {
         (self.hashes.len() * self.bits_per_key as usize).div_ceil(LINE_BYTES * 8).max(1)
     }

@@ -150,11 +150,9 @@ impl Trailer {
         kind: BlockKind,
         place: Place,
     ) -> Result<(&[u8], Self), Malformed> {
-        let (payload, trailer) = stored.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| {
-            Malformed::new("a block with its trailer", format_args!("{} bytes", stored.len()))
-        })?;
-        let [r0, r1, r2, r3, kind_code, compression, c0, c1, c2, c3] = *trailer;
-        let expected = checksum(payload, &trailer[..6], place);
+        let (payload, bytes) = split(stored)?;
+        let expected = checksum(payload, &bytes[..6], place);
+        let [.., c0, c1, c2, c3] = *bytes;
         let found = u32::from_le_bytes([c0, c1, c2, c3]);
         if found != expected {
             return Err(Malformed::new(
@@ -162,15 +160,34 @@ impl Trailer {
                 format_args!("checksum {found:08x} over contents with checksum {expected:08x}"),
             ));
         }
+        Ok((payload, Self::take(bytes, kind)?))
+    }
+
+    /// As [`Trailer::open`], but believes the contents without looking at their checksum.
+    pub(crate) fn open_unverified(
+        stored: &[u8],
+        kind: BlockKind,
+    ) -> Result<(&[u8], Self), Malformed> {
+        let (payload, bytes) = split(stored)?;
+        Ok((payload, Self::take(bytes, kind)?))
+    }
+
+    fn take(bytes: &[u8; TRAILER_BYTES], kind: BlockKind) -> Result<Self, Malformed> {
+        let [r0, r1, r2, r3, kind_code, compression, ..] = *bytes;
         if BlockKind::from_code(kind_code) != Some(kind) {
             return Err(Malformed::new(
                 "a block of this kind",
                 format_args!("one of kind code {kind_code}"),
             ));
         }
-        let raw_len = u32::from_le_bytes([r0, r1, r2, r3]);
-        Ok((payload, Self { raw_len, kind, compression }))
+        Ok(Self { raw_len: u32::from_le_bytes([r0, r1, r2, r3]), kind, compression })
     }
+}
+
+fn split(stored: &[u8]) -> Result<(&[u8], &[u8; TRAILER_BYTES]), Malformed> {
+    stored.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| {
+        Malformed::new("a block with its trailer", format_args!("{} bytes", stored.len()))
+    })
 }
 
 /// The file's last bytes, from which everything else is found.

@@ -114,19 +114,56 @@ impl TableOptions {
     }
 }
 
+/// How a point read gets its data blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBlocks {
+    /// Whether data blocks that had to be read from the file are put into the cache. Default true. Partitions of index
+    /// and filter always are.
+    pub fill_cache: bool,
+    /// Whether the checksum of a data block that is read from the file is verified. Default true. Without, damage
+    /// may go unseen and a wrong value be returned, though never memory be touched that is not the block's; such a
+    /// block is not put into the cache. Partitions of index and filter, and compressed blocks that do not decompress,
+    /// are found out all the same.
+    pub verify_checksums: bool,
+}
+
+impl ReadBlocks {
+    /// The default, as a constant.
+    pub const DEFAULT: Self = Self { fill_cache: true, verify_checksums: true };
+}
+
+impl Default for ReadBlocks {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// How a cursor reads its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanOptions {
     /// Whether data blocks that had to be read from the file are put into the cache. Default true; a scan over
     /// everything, such as a compaction, does better with false.
     pub fill_cache: bool,
+    /// Whether the checksums of data blocks that are read from the file are verified. Default true; see
+    /// [`ReadBlocks::verify_checksums`].
+    pub verify_checksums: bool,
     /// When a scan goes on from block to block, the most bytes that are read from the file at once; 0 is one block
     /// at a time. Default 256 KiB. The cursor holds a buffer of that size from then on.
     pub readahead_bytes: usize,
 }
 
+impl ScanOptions {
+    /// The default, as a constant.
+    pub const DEFAULT: Self =
+        Self { fill_cache: true, verify_checksums: true, readahead_bytes: 256 << 10 };
+
+    pub(crate) fn blocks(&self) -> ReadBlocks {
+        ReadBlocks { fill_cache: self.fill_cache, verify_checksums: self.verify_checksums }
+    }
+}
+
 impl Default for ScanOptions {
     fn default() -> Self {
-        Self { fill_cache: true, readahead_bytes: 256 << 10 }
+        Self::DEFAULT
     }
 }

@@ -55,6 +55,21 @@ pub trait File: Send + Sync + Debug {
         Err(Error::new(Operation::Read, self.path(), source).with_range(offset, expected as u64))
     }
 
+    /// Appends the `len` bytes from `offset` to `buf`, which spares clearing memory that is about to be
+    /// read into.
+    ///
+    /// # Errors
+    /// As [`read_exact_at`](File::read_exact_at); `buf` is then as it was.
+    fn read_exact_onto(&self, buf: &mut Vec<u8>, len: usize, offset: u64) -> Result<()> {
+        let before = buf.len();
+        buf.resize(before + len, 0);
+        let read = self.read_exact_at(&mut buf[before..], offset);
+        if read.is_err() {
+            buf.truncate(before);
+        }
+        read
+    }
+
     /// Writes all of `buf` at `offset`, extending the file where needed. Writing beyond the end
     /// leaves a hole; writing nothing does nothing.
     ///

@@ -19,8 +19,7 @@ pub(crate) struct LevelCursor<'a> {
 }
 
 /// For readers that read everything once: what they read does not push out of the cache what others read again.
-pub(crate) const SCAN_ONCE: ScanOptions =
-    ScanOptions { fill_cache: false, readahead_bytes: 256 << 10 };
+pub(crate) const SCAN_ONCE: ScanOptions = ScanOptions { fill_cache: false, ..ScanOptions::DEFAULT };
 
 impl<'a> LevelCursor<'a> {
     pub(crate) fn new(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {

@@ -39,6 +39,12 @@ impl BlockBuilder {
         self.out.len() + self.restarts.len() * RESTART_BYTES + self.common_now() + SHAPE_BYTES
     }
 
+    /// Bytes that its buffers hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let restarts = self.restarts.capacity() * size_of::<(u32, u32, u16)>();
+        self.out.capacity() + restarts + self.last_key.capacity()
+    }
+
     fn common_now(&self) -> usize {
         if self.is_empty() { 0 } else { self.common }
     }

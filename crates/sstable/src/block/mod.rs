@@ -30,7 +30,7 @@ use crate::error::Malformed;
 use crate::filter;
 use crate::format::BlockKind;
 use base::{InternalKeyRef, varint};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::ops::Range;
 
 const COMMON_LEN_BYTES: usize = 1;
@@ -120,6 +120,17 @@ impl Block {
     /// A part of the block that keeps the whole block in memory.
     pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
         if range.is_empty() { Bytes::new() } else { self.data.slice(range) }
+    }
+
+    /// As [`Block::slice`] of a block that is not needed any more: nothing is counted up and down again.
+    pub(crate) fn into_slice(self, range: Range<usize>) -> Bytes {
+        if range.is_empty() {
+            return Bytes::new();
+        }
+        let mut data = self.data;
+        data.truncate(range.end);
+        data.advance(range.start);
+        data
     }
 
     pub(crate) fn entries_end(&self) -> usize {

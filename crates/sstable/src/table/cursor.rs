@@ -90,10 +90,9 @@ impl TableCursor {
         }
         self.leave();
         self.index = None;
-        let handle = self.table.partitions[number].index;
-        let index = self.table.fetcher.block(handle, BlockKind::Index, true)?;
+        let index = self.table.index_partition(number, &mut None)?.clone();
         self.partition = number;
-        self.index = Some((index, handle));
+        self.index = Some((index, self.table.partitions[number].index));
         Ok(())
     }
 
@@ -126,17 +125,16 @@ impl TableCursor {
         }
         if self.readahead.stored(handle).is_none() {
             let Some((direction, bytes_max)) = self.readahead.wanted() else {
-                return fetcher.block(handle, BlockKind::Data, self.options.fill_cache);
+                return fetcher.data_block(handle, self.options.blocks());
             };
             let (start, end) = self.stretch(handle, entry, direction, bytes_max)?;
             self.readahead.fill(&self.table.fetcher, start, end)?;
         }
         let fetcher = &self.table.fetcher;
         let stored = self.readahead.stored(handle).unwrap_or_default();
-        let block = fetcher.decode_block(stored, handle, BlockKind::Data)?;
-        if self.options.fill_cache {
-            fetcher.offer(handle, &block);
-        }
+        let how = self.options.blocks();
+        let block = fetcher.decode_block(stored, handle, BlockKind::Data, how.verify_checksums)?;
+        fetcher.offer(handle, &block, how);
         Ok(block)
     }
 

@@ -5,6 +5,8 @@ use crate::cache::BlockCacheHandle;
 use crate::compress;
 use crate::error::{Error, Malformed};
 use crate::format::{BlockKind, Handle, Place, Trailer};
+use crate::options::ReadBlocks;
+use crate::table::kept::Kept;
 use bytes::Bytes;
 use std::sync::Arc;
 use vfs::File;
@@ -20,20 +22,50 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    /// The block at `handle`, from the cache if it is there; one that was read from the file is put there if `fill`.
+    /// The data block at `handle`, from the cache if it is there, else from the file.
     #[inline]
-    pub(super) fn block(
+    pub(super) fn data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
+        match self.cached(handle, BlockKind::Data) {
+            Some(block) => Ok(block),
+            None => self.load_data_block(handle, how),
+        }
+    }
+
+    #[cold]
+    fn load_data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
+        let block = self.read_block_as(handle, BlockKind::Data, how.verify_checksums)?;
+        self.offer(handle, &block, how);
+        Ok(block)
+    }
+
+    /// The partition at `handle`: kept by its table, or in `slot`.
+    #[inline]
+    pub(super) fn partition<'a>(
         &self,
         handle: Handle,
         kind: BlockKind,
-        fill: bool,
-    ) -> Result<Block, Error> {
-        if let Some(block) = self.cached(handle, kind) {
-            return Ok(block);
+        kept: &'a Kept,
+        slot: &'a mut Option<Block>,
+    ) -> Result<&'a Block, Error> {
+        match kept.get() {
+            Some(block) => Ok(block),
+            None => Ok(slot.insert(self.load_partition(handle, kind, kept)?)),
         }
-        let block = self.read_block(handle, kind)?;
-        if fill {
-            self.offer(handle, &block);
+    }
+
+    #[cold]
+    fn load_partition(&self, handle: Handle, kind: BlockKind, kept: &Kept) -> Result<Block, Error> {
+        let found = self.cached(handle, kind);
+        let is_cached = found.is_some();
+        let block = match found {
+            Some(block) => block,
+            None => self.read_block(handle, kind)?,
+        };
+        if let Some(BlockCacheHandle { cache, table }) = &self.cache
+            && !kept.offer(&block, |bytes| cache.keep(bytes))
+            && !is_cached
+        {
+            cache.insert(*table, handle.offset, block.clone());
         }
         Ok(block)
     }
@@ -46,19 +78,29 @@ impl Fetcher {
         cache.get(*table, handle.offset).filter(|block| block.kind() == kind)
     }
 
-    pub(super) fn offer(&self, handle: Handle, block: &Block) {
-        if let Some(BlockCacheHandle { cache, table }) = &self.cache {
+    /// Puts a data block into the cache, if that is wanted and it was verified.
+    pub(super) fn offer(&self, handle: Handle, block: &Block, how: ReadBlocks) {
+        if let Some(BlockCacheHandle { cache, table }) = &self.cache
+            && how.fill_cache
+            && how.verify_checksums
+        {
             cache.insert(*table, handle.offset, block.clone());
         }
     }
 
     /// The block at `handle`, from the file.
     pub(super) fn read_block(&self, handle: Handle, kind: BlockKind) -> Result<Block, Error> {
+        self.read_block_as(handle, kind, true)
+    }
+
+    fn read_block_as(&self, handle: Handle, kind: BlockKind, verify: bool) -> Result<Block, Error> {
         handle.check(self.limit).map_err(self.damaged(handle.offset, kind))?;
-        let mut stored = vec![0; handle.stored_bytes()];
-        self.read(&mut stored, handle.offset)?;
+        let mut stored = Vec::new();
+        self.file
+            .read_exact_onto(&mut stored, handle.stored_bytes(), handle.offset)
+            .map_err(Error::io("read"))?;
         let (payload, trailer) =
-            self.open(&stored, handle, kind).map_err(self.damaged(handle.offset, kind))?;
+            self.open(&stored, handle, kind, verify).map_err(self.damaged(handle.offset, kind))?;
         let payload = if trailer.compression == 0 && trailer.raw_len == handle.len {
             stored.truncate(handle.len as usize);
             Ok(stored)
@@ -76,8 +118,9 @@ impl Fetcher {
         stored: &[u8],
         handle: Handle,
         kind: BlockKind,
+        verify: bool,
     ) -> Result<Block, Error> {
-        self.open(stored, handle, kind)
+        self.open(stored, handle, kind, verify)
             .and_then(|(payload, trailer)| {
                 compress::decompress(trailer.compression, payload, trailer.raw_len)
             })
@@ -90,8 +133,13 @@ impl Fetcher {
         stored: &'a [u8],
         handle: Handle,
         kind: BlockKind,
+        verify: bool,
     ) -> Result<(&'a [u8], Trailer), Malformed> {
-        Trailer::open(stored, kind, Place { offset: handle.offset, salt: self.salt })
+        if verify {
+            Trailer::open(stored, kind, Place { offset: handle.offset, salt: self.salt })
+        } else {
+            Trailer::open_unverified(stored, kind)
+        }
     }
 
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), Error> {

@@ -1,30 +1,32 @@
 //! An open table: point reads, and the way down from the top index to a data block.
 //!
 //! Invariants: of each table only the top index and the properties stay in memory, about one part in four thousand of
-//! the file at the default sizes; every other block is read when it is needed and belongs to the cache, if there is
-//! one. A separator is at or above every key of what it leads to and below every key after it, so a point read never
+//! the file at the default sizes, and the partitions that the cache's owner lets it keep; every other block is read when
+//! it is needed and belongs to the cache, if there is one. A separator is at or above every key of what it leads to and below every key after it, so a point read never
 //! looks into a second block.
 //!
-//! Concurrency: nothing in a table changes once it is open; it has no locks.
+//! Concurrency: nothing in a table changes once it is open but for partitions being kept, each once; nobody waits.
 
 mod cursor;
 mod fetch;
+mod kept;
 mod open;
+mod point;
 mod readahead;
 mod verify;
 
 pub use cursor::TableCursor;
+pub use point::{Found, FoundRef};
 pub use verify::Verified;
 
 use crate::block::Block;
 use crate::error::{Error, Malformed};
-use crate::filter;
 use crate::format::{BlockKind, Footer, Handle};
 use crate::options::ScanOptions;
 use crate::properties::Properties;
-use base::{InternalKeyRef, SeqNo, ValueKind};
-use bytes::Bytes;
+use base::InternalKeyRef;
 use fetch::Fetcher;
+use kept::Kept;
 use std::sync::Arc;
 
 /// An open table file. Shared by reference or [`Arc`] between threads; dropping it closes the file.
@@ -38,61 +40,17 @@ pub struct Table {
     properties: Properties,
 }
 
-/// The version of a key that a point read found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// When it was written.
-    pub seq: SeqNo,
-    /// What was written; a delete is found like anything else.
-    pub kind: ValueKind,
-    /// The value. It shares the memory of its block, and keeps all of it for as long as it lives.
-    pub value: Bytes,
-}
-
 /// One entry of the top index.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Partition {
     index: Handle,
     /// The filter for the keys below `index`, if the table has filters.
     filter: Option<Handle>,
+    kept_index: Kept,
+    kept_filter: Kept,
 }
 
 impl Table {
-    /// The newest version of `user_key` with a sequence number of at most `at`, or `None` when this table has none.
-    ///
-    /// The filter is asked first; when it knows nothing of the key no data block is read. Nothing is allocated when
-    /// the blocks are in the cache.
-    ///
-    /// # Errors
-    /// [`Error::Io`]: the read can be tried again. [`Error::Corrupt`]: the file is damaged.
-    pub fn get(&self, user_key: &[u8], at: SeqNo) -> Result<Option<Found>, Error> {
-        let target = InternalKeyRef::seek_at(user_key, at);
-        let Some(number) = self.partition_for(target)? else { return Ok(None) };
-        let partition = self.partitions[number];
-        if let Some(handle) = partition.filter {
-            let block = self.fetcher.block(handle, BlockKind::Filter, true)?;
-            if !filter::may_contain(block.data(), filter::hash(user_key)) {
-                return Ok(None);
-            }
-        }
-        let index = self.fetcher.block(partition.index, BlockKind::Index, true)?;
-        let in_index = || self.fetcher.damaged(partition.index.offset, BlockKind::Index);
-        let entry = index.lower_bound(target).map_err(in_index())?;
-        let handle = data_handle(&index, entry).map_err(in_index())?;
-        let data = self.fetcher.block(handle, BlockKind::Data, true)?;
-        let in_data = || self.fetcher.damaged(handle.offset, BlockKind::Data);
-        let landing = data.first_at_or_after(target).map_err(in_data())?;
-        let Some(landing) = landing.filter(|landing| landing.same_user_key) else {
-            return Ok(None);
-        };
-        let Some(key) = InternalKeyRef::from_trailer(user_key, landing.trailer) else {
-            let code = landing.trailer & 0xff;
-            return Err(in_data()(Malformed::new("a kind of entry", format_args!("code {code}"))));
-        };
-        let value = data.slice(landing.value..landing.entry.end);
-        Ok(Some(Found { seq: key.seq, kind: key.kind, value }))
-    }
-
     /// A cursor over all entries, which keeps the table open.
     #[must_use]
     pub fn cursor(self: &Arc<Self>) -> TableCursor {
@@ -117,12 +75,24 @@ impl Table {
         self.footer.file_bytes
     }
 
-    /// Bytes of memory that the table takes while it is open, blocks in the cache not counted.
+    /// Bytes of memory that the table takes while it is open; blocks in the cache, and partitions that the cache let it
+    /// keep, are not counted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let keys = self.properties.smallest.user_key.len() + self.properties.largest.user_key.len();
         let partitions = size_of_val(&*self.partitions);
         size_of::<Self>() + self.top.memory_bytes() + partitions + keys
+    }
+
+    /// The index of partition `number`: kept by the table, or in `slot`.
+    #[inline]
+    fn index_partition<'a>(
+        &'a self,
+        number: usize,
+        slot: &'a mut Option<Block>,
+    ) -> Result<&'a Block, Error> {
+        let partition = &self.partitions[number];
+        self.fetcher.partition(partition.index, BlockKind::Index, &partition.kept_index, slot)
     }
 
     /// The number of the partition that would hold `target`; `None` when every key is below.
@@ -140,7 +110,9 @@ fn partitions_of(top: &Block) -> Result<Box<[Partition]>, Malformed> {
         let (_, mut value) = top.indexed(number)?;
         match (Handle::get(&mut value), Handle::get(&mut value)) {
             (Some(index), Some(filter)) if value.is_empty() => {
-                Ok(Partition { index, filter: (filter != Handle::NONE).then_some(filter) })
+                let filter = (filter != Handle::NONE).then_some(filter);
+                let (kept_index, kept_filter) = Default::default();
+                Ok(Partition { index, filter, kept_index, kept_filter })
             }
             _ => Err(Malformed::new("two handles", format_args!("others in entry {number}"))),
         }

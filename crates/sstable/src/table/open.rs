@@ -34,7 +34,7 @@ impl Table {
                 handle.offset.checked_sub(tail_start).and_then(|at| usize::try_from(at).ok());
             let end = start.and_then(|start| start.checked_add(handle.stored_bytes()));
             match start.zip(end).and_then(|(start, end)| tail.get(start..end)) {
-                Some(stored) => fetcher.decode_block(stored, handle, kind),
+                Some(stored) => fetcher.decode_block(stored, handle, kind, true),
                 None => fetcher.read_block(handle, kind),
             }
         };

@@ -70,7 +70,7 @@ impl Walk<'_> {
             self.index_shape(&top, footer.top_index);
             let partitions = partitions_of(&top);
             let partitions = self.sound(footer.top_index, BlockKind::TopIndex, partitions);
-            for (number, &partition) in partitions.iter().flatten().enumerate() {
+            for (number, partition) in partitions.iter().flatten().enumerate() {
                 self.partition(&top, number, partition);
             }
         }
@@ -135,7 +135,7 @@ impl Walk<'_> {
         self.sound(handle, index.kind(), checked);
     }
 
-    fn partition(&mut self, top: &Block, number: usize, partition: Partition) {
+    fn partition(&mut self, top: &Block, number: usize, partition: &Partition) {
         let filter = partition
             .filter
             .and_then(|handle| Some((handle, self.read(handle, BlockKind::Filter)?)));

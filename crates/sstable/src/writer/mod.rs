@@ -169,6 +169,19 @@ impl TableWriter {
         self.output.offset() + (pending + FOOTER_BYTES) as u64
     }
 
+    /// Bytes of memory that the writer's buffers hold now: finished blocks that are not written yet, the block and
+    /// the partitions that are being filled, the top index so far, and what the compressor works in.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let blocks = self.data.memory_bytes() + self.index.memory_bytes() + self.top.memory_bytes();
+        let keys = self.last.user_key.capacity() + self.separator.user_key.capacity();
+        blocks
+            + self.filter.memory_bytes()
+            + self.output.memory_bytes()
+            + keys
+            + self.handles.capacity()
+    }
+
     /// How many entries have been added.
     #[must_use]
     pub fn entries(&self) -> u64 {

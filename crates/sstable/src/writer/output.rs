@@ -46,6 +46,11 @@ impl Output {
         self.file.path()
     }
 
+    /// Bytes that its buffers hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.compressor.memory_bytes()
+    }
+
     /// Refuses when an earlier call failed.
     pub(super) fn check_usable(&self) -> Result<(), Error> {
         if self.has_failed {

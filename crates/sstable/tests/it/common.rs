@@ -83,6 +83,9 @@ pub struct KeepAll {
     pub blocks: Mutex<HashMap<(FileNumber, u64), Block>>,
     pub hits: Mutex<u64>,
     pub misses: Mutex<u64>,
+    /// Bytes that tables may still keep, and how many blocks they do.
+    pub room: Mutex<usize>,
+    pub kept: Mutex<u64>,
 }
 
 impl BlockCache for KeepAll {
@@ -94,6 +97,14 @@ impl BlockCache for KeepAll {
 
     fn insert(&self, table: FileNumber, offset: u64, block: Block) {
         self.blocks.lock().unwrap().insert((table, offset), block);
+    }
+
+    fn keep(&self, bytes: usize) -> bool {
+        let mut room = self.room.lock().unwrap();
+        let left = room.checked_sub(bytes);
+        *room = left.unwrap_or(*room);
+        *self.kept.lock().unwrap() += u64::from(left.is_some());
+        left.is_some()
     }
 }
 

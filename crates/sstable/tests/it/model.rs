@@ -3,7 +3,7 @@
 use crate::common::*;
 use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SeqNo, ValueKind};
 use proptest::prelude::*;
-use sstable::{Compression, Found, ScanOptions, TableOptions};
+use sstable::{Compression, Found, FoundRef, ReadBlocks, ScanOptions, TableOptions};
 use std::sync::Arc;
 
 /// Keys with long common beginnings, zeros, empty ones and neighbours.
@@ -151,6 +151,34 @@ fn check_moves(
     Ok(())
 }
 
+/// Keys that are there and others, some twice, looked up together.
+fn check_multi_get(
+    table: &sstable::Table,
+    how: &ReadBlocks,
+    entries: &[Entry],
+    others: &[(Vec<u8>, u64)],
+) -> Result<(), TestCaseError> {
+    let mut keys: Vec<&[u8]> = entries.iter().map(|(key, _)| &*key.user_key).collect();
+    keys.extend(others.iter().map(|(key, _)| &key[..]));
+    keys.sort_unstable();
+    for at in [SeqNo::MAX, SeqNo::new(3)] {
+        let mut found = Vec::new();
+        let each =
+            |place, entry: FoundRef<'_>| found.push((place, entry.seq, entry.value.to_vec()));
+        table.multi_get(&keys, at, how, each).unwrap();
+        let expected: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(place, key)| {
+                let (key, value) = newest(entries, key, at)?;
+                Some((place, key.seq, value.clone()))
+            })
+            .collect();
+        prop_assert_eq!(found, expected, "at {}", at);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -163,20 +191,32 @@ proptest! {
         others in prop::collection::vec((user_key(), 0u64..8), 30),
         readahead_bytes in 0usize..8000,
         fill_cache in any::<bool>(),
+        verify_checksums in any::<bool>(),
+        room in 0usize..4000,
     ) {
         let bytes = table_bytes(options, &entries);
-        let (cached, _) = open_cached(&bytes).unwrap();
-        let scan = ScanOptions { fill_cache, readahead_bytes };
+        let (cached, cache) = open_cached(&bytes).unwrap();
+        *cache.room.lock().unwrap() = room;
+        let scan = ScanOptions { fill_cache, verify_checksums, readahead_bytes };
+        let how = ReadBlocks { fill_cache, verify_checksums };
         for table in [open(&bytes).unwrap(), cached] {
             table.verify().unwrap();
             prop_assert_eq!(&forward(&mut table.cursor_with(scan)).unwrap(), &entries);
             prop_assert_eq!(&backward(&mut table.cursor_with(scan)).unwrap(), &entries);
             check_moves(&table, scan, &entries, &moves)?;
+            check_multi_get(&table, &how, &entries, &others)?;
             let asked = entries.iter().map(|(key, _)| (key.user_key.to_vec(), key.seq));
             let others = others.iter().map(|(key, seq)| (key.clone(), SeqNo::new(*seq)));
             for (user_key, at) in asked.chain(others) {
                 for at in [at, SeqNo::MAX, SeqNo::new(at.get().saturating_sub(1))] {
-                    let found = table.get(&user_key, at).unwrap();
+                    let found = table.get_with(&user_key, at, &how).unwrap();
+                    let lent = table.get_map(&user_key, at, &how, |entry| {
+                        (entry.seq, entry.kind, entry.value.to_vec(), entry.pin())
+                    });
+                    prop_assert_eq!(&found, &lent.unwrap().map(|(seq, kind, copied, value)| {
+                        assert_eq!(copied, value);
+                        Found { seq, kind, value }
+                    }));
                     let expected = newest(&entries, &user_key, at).map(|(key, value)| Found {
                         seq: key.seq,
                         kind: key.kind,

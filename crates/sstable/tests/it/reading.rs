@@ -3,13 +3,13 @@
 use crate::common::*;
 use crate::recorder::{Call, Recorder};
 use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
-use sstable::{BlockKind, Compression, ScanOptions, Table, TableOptions};
+use sstable::{BlockKind, Compression, FoundRef, ReadBlocks, ScanOptions, Table, TableOptions};
 use std::path::Path;
 use std::sync::Arc;
 use vfs::sim::{Effect, Fault, SimFs};
 use vfs::{Access, Fs, Operation};
 
-fn numbered(count: u64, value_bytes: usize) -> Vec<Entry> {
+pub fn numbered(count: u64, value_bytes: usize) -> Vec<Entry> {
     (0..count).map(|n| put(format!("key{n:08}"), n + 1, vec![n as u8; value_bytes])).collect()
 }
 
@@ -76,7 +76,7 @@ fn a_scan_fills_the_cache_only_if_it_should() {
     {
         let entries = numbered(5000, 100);
         let (table, cache) = open_cached(&table_bytes(plain(), &entries)).unwrap();
-        let scan = ScanOptions { fill_cache, readahead_bytes };
+        let scan = ScanOptions { fill_cache, readahead_bytes, ..ScanOptions::DEFAULT };
         assert_eq!(forward(&mut table.cursor_with(scan)).unwrap(), entries);
         let blocks = cache.blocks.lock().unwrap();
         let data = blocks.values().filter(|block| block.kind() == BlockKind::Data).count() as u64;
@@ -150,6 +150,74 @@ fn a_cursor_that_is_not_valid_stays_so_until_a_seek() {
     assert!(!cursor.is_valid());
     cursor.seek_to_first().unwrap();
     assert_eq!(cursor.key().kind, ValueKind::Put);
+}
+
+/// What a cache lets a table keep is found there afterwards, and what it does not is in the cache.
+#[test]
+fn partitions_are_kept_as_far_as_the_cache_allows() {
+    let entries = numbered(2000, 50);
+    let bytes = table_bytes(tiny_options(), &entries);
+    for room in [0, 3000, usize::MAX] {
+        let (table, cache) = open_cached(&bytes).unwrap();
+        *cache.room.lock().unwrap() = room;
+        for _ in 0..2 {
+            assert!(forward(&mut table.cursor()).unwrap() == entries);
+            for (key, value) in &entries {
+                assert_eq!(table.get(&key.user_key, SeqNo::MAX).unwrap().unwrap().value, value);
+            }
+        }
+        let is_partition = |kind| matches!(kind, BlockKind::Index | BlockKind::Filter);
+        let cached = cache.blocks.lock().unwrap();
+        let cached = cached.values().filter(|block| is_partition(block.kind())).count() as u64;
+        let all = 2 * table.properties().partitions;
+        let kept = *cache.kept.lock().unwrap();
+        match room {
+            0 => assert_eq!((cached, kept), (all, 0)),
+            3000 => assert!(0 < cached && cached < all && kept > 0 && kept + cached == all),
+            _ => assert_eq!((cached, kept), (0, all)),
+        }
+    }
+}
+
+#[test]
+fn without_its_checksum_a_damaged_block_is_read_but_not_cached() {
+    let entries = numbered(200, 50);
+    let mut bytes = table_bytes(plain(), &entries);
+    let value = bytes.windows(50).position(|window| window == [9; 50]).unwrap();
+    bytes[value] ^= 1;
+    let (table, cache) = open_cached(&bytes).unwrap();
+    let key = b"key00000009";
+    assert!(table.get(key, SeqNo::MAX).unwrap_err().is_corruption());
+    let how = ReadBlocks { verify_checksums: false, ..ReadBlocks::DEFAULT };
+    let found = table.get_with(key, SeqNo::MAX, &how).unwrap().unwrap();
+    assert_eq!(found.value[..], [[9 ^ 1].as_slice(), &[9; 49]].concat());
+    for readahead_bytes in [0, 1 << 18] {
+        let scan = ScanOptions { verify_checksums: false, readahead_bytes, ..ScanOptions::DEFAULT };
+        assert_eq!(forward(&mut table.cursor_with(scan)).unwrap().len(), 200);
+    }
+    let is_data = |block: &sstable::Block| block.kind() == BlockKind::Data;
+    assert!(!cache.blocks.lock().unwrap().values().any(is_data), "what was not checked is shared");
+    assert!(table.get(key, SeqNo::MAX).unwrap_err().is_corruption());
+}
+
+#[test]
+fn keys_that_share_a_block_share_its_reading() {
+    let entries = numbered(1000, 50);
+    let file = Recorder::new(file_of(&table_bytes(plain(), &entries)));
+    let table = Arc::new(Table::open(Arc::clone(&file) as _, None).unwrap());
+    let keys: Vec<_> = entries.iter().map(|(key, _)| &key.user_key[..]).collect();
+    file.take();
+    let mut found = Vec::new();
+    let each = |place, entry: FoundRef<'_>| {
+        assert_eq!(entry.pin(), entry.value);
+        found.push((place, entry.seq, entry.value.to_vec()));
+    };
+    table.multi_get(&keys, SeqNo::MAX, &ReadBlocks::DEFAULT, each).unwrap();
+    let expected: Vec<_> =
+        entries.iter().enumerate().map(|(i, (key, value))| (i, key.seq, value.clone())).collect();
+    assert!(found == expected);
+    let properties = table.properties();
+    assert_eq!(file.take().len() as u64, properties.data_blocks + 2 * properties.partitions);
 }
 
 /// The versions of one user key fill many blocks and partitions: every read finds the right one.

@@ -230,3 +230,23 @@ fn a_finished_table_survives_every_crash_and_an_unfinished_one_is_never_taken_fo
         assert!(forward(&mut table.cursor()).unwrap() == entries);
     }
 }
+
+#[test]
+fn a_writer_says_what_its_buffers_hold() {
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd { level: 3 }] {
+        let file = SimFs::new().create(Path::new("/table")).unwrap();
+        let options = TableOptions { compression, ..TableOptions::default() };
+        let mut writer = TableWriter::new(file, options);
+        let before = writer.buffered_bytes();
+        let mut most = 0;
+        for (key, value) in &crate::reading::numbered(30_000, 100) {
+            writer.add(key.as_ref(), value).unwrap();
+            most = most.max(writer.buffered_bytes());
+        }
+        assert!(before < 1 << 10, "{before} bytes before the first entry");
+        // 3.5 MB were written; what is held does not grow with them.
+        assert!((256 << 10..2 << 20).contains(&most), "{most} bytes, {compression:?}");
+        writer.add(put(b"z", 1, b"").0.as_ref(), &vec![1; 3 << 20]).unwrap();
+        assert!(writer.buffered_bytes() > 3 << 20);
+    }
+}

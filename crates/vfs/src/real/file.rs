@@ -84,6 +84,29 @@ impl File for RealFile {
         Ok(filled)
     }
 
+    fn read_exact_onto(&self, buf: &mut Vec<u8>, len: usize, offset: u64) -> Result<()> {
+        let before = buf.len();
+        buf.reserve_exact(len);
+        let read = loop {
+            let filled = buf.len() - before;
+            if filled == len {
+                return Ok(());
+            }
+            match sys::read_onto(&self.file, buf, len - filled, offset + filled as u64) {
+                Ok(0) => {
+                    let message =
+                        format!("expected {len} bytes, found {filled} before the end of the file");
+                    break io::Error::new(io::ErrorKind::UnexpectedEof, message);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        buf.truncate(before);
+        Err(self.error(Operation::Read, read).with_range(offset, len as u64))
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         let write = || {
             let file = self.writable()?;

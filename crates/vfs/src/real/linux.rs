@@ -16,6 +16,21 @@ pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<us
     file.read_at(buf, offset)
 }
 
+/// Appends up to `len` bytes, for which `buf` has room, without clearing that room first.
+pub(super) fn read_onto(
+    file: &File,
+    buf: &mut Vec<u8>,
+    len: usize,
+    offset: u64,
+) -> io::Result<usize> {
+    let before = buf.len();
+    let room = &mut buf.spare_capacity_mut()[..len];
+    let read = rustix::io::pread(file, room, offset)?.0.len();
+    // SAFETY: `pread` returns the part of `room` that it initialised, which begins where `buf` ends.
+    unsafe { buf.set_len(before + read) };
+    Ok(read)
+}
+
 pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
     file.write_at(buf, offset)
 }

@@ -28,6 +28,20 @@ pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize
     std::os::windows::fs::FileExt::seek_write(file, buf, offset)
 }
 
+/// Appends up to `len` bytes to `buf`.
+pub(super) fn read_onto(
+    file: &File,
+    buf: &mut Vec<u8>,
+    len: usize,
+    offset: u64,
+) -> io::Result<usize> {
+    let before = buf.len();
+    buf.resize(before + len, 0);
+    let read = read_at(file, &mut buf[before..], offset);
+    buf.truncate(before + read.as_ref().copied().unwrap_or(0));
+    read
+}
+
 pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
     fill_with_zeros(file, offset, len)
 }

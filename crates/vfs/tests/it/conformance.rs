@@ -126,6 +126,18 @@ fn reads_stop_at_the_end(fs: &dyn Fs, dir: &Path) {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     assert_eq!(error.range(), Some((9000, 6000)));
     assert!(error.io_error().to_string().contains("found 1000"), "{}", error.io_error());
+
+    let mut grown = b"before".to_vec();
+    file.read_exact_onto(&mut grown, 3000, 500).unwrap();
+    file.read_exact_onto(&mut grown, 0, 500).unwrap();
+    file.read_exact_onto(&mut grown, 10, 9990).unwrap();
+    assert_eq!(grown[..6], *b"before");
+    assert_eq!(grown[6..], [&bytes[500..3500], &bytes[9990..]].concat());
+    let error = file.read_exact_onto(&mut grown, 6000, 9000).unwrap_err();
+    assert_eq!(grown.len(), 3016, "a failed read leaves what was there");
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(error.range(), Some((9000, 6000)));
+    assert!(error.io_error().to_string().contains("found 1000"), "{}", error.io_error());
 }
 
 fn writes_extend_and_leave_holes(fs: &dyn Fs, dir: &Path) {

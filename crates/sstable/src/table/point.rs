@@ -1,0 +1,229 @@
+//! Point reads: of one key, and of many in ascending order.
+
+use super::{Table, data_handle};
+use crate::block::Block;
+use crate::error::{Error, Malformed};
+use crate::filter;
+use crate::format::{BlockKind, Handle};
+use crate::options::ReadBlocks;
+use base::{InternalKeyRef, SeqNo, ValueKind};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// The version of a key that a point read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// When it was written.
+    pub seq: SeqNo,
+    /// What was written; a delete is found like anything else.
+    pub kind: ValueKind,
+    /// The value. It shares the memory of its block, and keeps all of it for as long as it lives.
+    pub value: Bytes,
+}
+
+/// The version of a key that a point read found, lent out of its block.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundRef<'a> {
+    /// When it was written.
+    pub seq: SeqNo,
+    /// What was written; a delete is found like anything else.
+    pub kind: ValueKind,
+    /// The value, to be looked at or copied.
+    pub value: &'a [u8],
+    block: &'a Block,
+    place: (usize, usize),
+}
+
+impl FoundRef<'_> {
+    /// The value as a handle that shares the memory of its block, and keeps all of it for as long as it lives.
+    #[must_use]
+    pub fn pin(&self) -> Bytes {
+        self.block.slice(self.place.0..self.place.1)
+    }
+}
+
+/// Where in a data block an entry's value is.
+struct Entry {
+    seq: SeqNo,
+    kind: ValueKind,
+    value: Range<usize>,
+}
+
+impl Table {
+    /// The newest version of `user_key` with a sequence number of at most `at`, or `None` when this table has none.
+    ///
+    /// The filter is asked first; when it knows nothing of the key no data block is read. Nothing is allocated when
+    /// the blocks are in the cache.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the read can be tried again. [`Error::Corrupt`]: the file is damaged.
+    #[inline]
+    pub fn get(&self, user_key: &[u8], at: SeqNo) -> Result<Option<Found>, Error> {
+        self.get_with(user_key, at, &ReadBlocks::DEFAULT)
+    }
+
+    /// As [`Table::get`], reading its blocks as `how` says.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn get_with(
+        &self,
+        user_key: &[u8],
+        at: SeqNo,
+        how: &ReadBlocks,
+    ) -> Result<Option<Found>, Error> {
+        let found = self.find(user_key, at, *how)?;
+        Ok(found.map(|(block, Entry { seq, kind, value })| Found {
+            seq,
+            kind,
+            value: block.into_slice(value),
+        }))
+    }
+
+    /// As [`Table::get_with`], but lends what it found to `take`, which can copy it or keep it ([`FoundRef::pin`]).
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn get_map<T>(
+        &self,
+        user_key: &[u8],
+        at: SeqNo,
+        how: &ReadBlocks,
+        take: impl FnOnce(FoundRef<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let found = self.find(user_key, at, *how)?;
+        Ok(found.map(|(block, entry)| take(lend(&block, &entry))))
+    }
+
+    /// Looks up `user_keys`, which must ascend (one may come several times), as of `at`, and gives each that is found
+    /// to `each` with its place in `user_keys`, in that order; of the others nothing is heard. Keys that lie in the
+    /// same block, or partition, share the work of finding and reading it.
+    ///
+    /// # Errors
+    /// As [`Table::get`], at the first key that cannot be read: those before it have been given out.
+    ///
+    /// # Panics
+    /// In debug builds, when the keys do not ascend; otherwise they are found all the same, but slowly.
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        user_keys: &[K],
+        at: SeqNo,
+        how: &ReadBlocks,
+        mut each: impl FnMut(usize, FoundRef<'_>),
+    ) -> Result<(), Error> {
+        debug_assert!(user_keys.is_sorted_by(|a, b| a.as_ref() <= b.as_ref()), "keys ascend");
+        let mut last: Option<(Handle, Block)> = None;
+        // The partition that the blocks in the slots belong to.
+        let mut partition = usize::MAX;
+        let (mut filter_slot, mut index_slot) = (None, None);
+        for (place, user_key) in user_keys.iter().enumerate() {
+            let user_key = user_key.as_ref();
+            let target = InternalKeyRef::seek_at(user_key, at);
+            let Some(number) = self.partition_for(target)? else { continue };
+            if number != partition {
+                (filter_slot, index_slot) = (None, None);
+                partition = number;
+            }
+            if !self.may_contain(number, user_key, &mut filter_slot)? {
+                continue;
+            }
+            let handle = self.handle_for(number, target, &mut index_slot)?;
+            let block = match &mut last {
+                Some((loaded, block)) if *loaded == handle => &*block,
+                other => {
+                    let block = self.fetcher.data_block(handle, *how)?;
+                    &other.insert((handle, block)).1
+                }
+            };
+            if let Some(entry) = self.entry_for(block, handle, target)? {
+                each(place, lend(block, &entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        user_key: &[u8],
+        at: SeqNo,
+        how: ReadBlocks,
+    ) -> Result<Option<(Block, Entry)>, Error> {
+        let target = InternalKeyRef::seek_at(user_key, at);
+        let Some(number) = self.partition_for(target)? else { return Ok(None) };
+        if !self.may_contain(number, user_key, &mut None)? {
+            return Ok(None);
+        }
+        let handle = self.handle_for(number, target, &mut None)?;
+        let block = self.fetcher.data_block(handle, how)?;
+        let entry = self.entry_for(&block, handle, target)?;
+        Ok(entry.map(|entry| (block, entry)))
+    }
+
+    /// Whether partition `number` may hold `user_key`; `slot` holds its filter between calls.
+    #[inline]
+    fn may_contain(
+        &self,
+        number: usize,
+        user_key: &[u8],
+        slot: &mut Option<Block>,
+    ) -> Result<bool, Error> {
+        let partition = &self.partitions[number];
+        let Some(handle) = partition.filter else { return Ok(true) };
+        let filter = match slot {
+            Some(filter) => &*filter,
+            slot => {
+                self.fetcher.partition(handle, BlockKind::Filter, &partition.kept_filter, slot)?
+            }
+        };
+        Ok(filter::may_contain(filter.data(), filter::hash(user_key)))
+    }
+
+    /// The data block of partition `number` that would hold `target`; `slot` holds the index between calls.
+    #[inline]
+    fn handle_for(
+        &self,
+        number: usize,
+        target: InternalKeyRef<'_>,
+        slot: &mut Option<Block>,
+    ) -> Result<Handle, Error> {
+        let index = match slot {
+            Some(index) => &*index,
+            slot => self.index_partition(number, slot)?,
+        };
+        index
+            .lower_bound(target)
+            .and_then(|entry| data_handle(index, entry))
+            .map_err(self.fetcher.damaged(self.partitions[number].index.offset, BlockKind::Index))
+    }
+
+    /// The newest version in the data block `block` that `target` sees.
+    #[inline]
+    fn entry_for(
+        &self,
+        block: &Block,
+        handle: Handle,
+        target: InternalKeyRef<'_>,
+    ) -> Result<Option<Entry>, Error> {
+        let in_data = || self.fetcher.damaged(handle.offset, BlockKind::Data);
+        let landing = block.first_at_or_after(target).map_err(in_data())?;
+        let Some(landing) = landing.filter(|landing| landing.same_user_key) else {
+            return Ok(None);
+        };
+        match InternalKeyRef::from_trailer(target.user_key, landing.trailer) {
+            Some(key) => {
+                let value = landing.value..landing.entry.end;
+                Ok(Some(Entry { seq: key.seq, kind: key.kind, value }))
+            }
+            None => {
+                let code = landing.trailer & 0xff;
+                Err(in_data()(Malformed::new("a kind of entry", format_args!("code {code}"))))
+            }
+        }
+    }
+}
+
+fn lend<'a>(block: &'a Block, entry: &Entry) -> FoundRef<'a> {
+    let Range { start, end } = entry.value;
+    let value = &block.data()[start..end];
+    FoundRef { seq: entry.seq, kind: entry.kind, value, block, place: (start, end) }
+}
