@@ -12,6 +12,9 @@
 //!   through a chain of advancers, since each takes `head` (Acquire) from the one before it (Release).
 //! - Nobody is left behind: a finisher stores its mark, passes a `SeqCst` fence and reads `head`; an advancer stores
 //!   `head`, passes a `SeqCst` fence and reads the next mark. One of the two sees the other.
+//! - Whoever finishes the ticket that `head` stands at needs no mark: `head` passes a ticket only when it is finished, so
+//!   until this finisher moves it nobody else can, and what it publishes itself nobody can publish twice. It has seen
+//!   `head` (Acquire) as the advancer before it stored it (Release), and goes on as an advancer.
 //! - A waiter adds itself to its parking place, passes a `SeqCst` fence and looks at `published` again before it
 //!   sleeps; an advancer stores `published`, passes a `SeqCst` fence and looks for waiters. One sees the other; the
 //!   place's lock closes the gap between looking and sleeping.
@@ -148,11 +151,16 @@ impl CompletionRing {
     /// Marks `ticket` finished; `value` is published once all before it are too. Called once a ticket, with values
     /// that grow with the tickets.
     pub fn complete(&self, ticket: u64, value: u64) {
+        if self.head.load(Ordering::Acquire) == ticket {
+            self.publish(ticket, value);
+            self.advance(ticket + 1);
+            return;
+        }
         let slot = self.slot(ticket);
         slot.value.store(value, Ordering::Relaxed);
         slot.mark.store(ticket + 1, Ordering::Release);
         fence(Ordering::SeqCst);
-        self.advance();
+        self.advance(self.head.load(Ordering::Acquire));
     }
 
     /// Waits until `value`, which `ticket` completes with, is published: briefly awake, then asleep.
@@ -207,24 +215,35 @@ impl CompletionRing {
         &self.places[(ticket % PLACES as u64) as usize]
     }
 
-    /// Publishes the first open ticket if it is finished, and all finished ones behind it.
-    fn advance(&self) {
-        let mut head = self.head.load(Ordering::Acquire);
+    /// Publishes `head` if it is finished, and all finished ones behind it.
+    #[inline]
+    fn advance(&self, mut head: u64) {
         loop {
             let slot = self.slot(head);
+            // Looked at first: nearly always the next one is not finished yet, and a look costs less than a claim.
+            if slot.mark.load(Ordering::Relaxed) != head + 1 {
+                return;
+            }
             let claim =
                 slot.mark.compare_exchange(head + 1, 0, Ordering::Acquire, Ordering::Relaxed);
             if claim.is_err() {
-                // Not finished, or claimed by another, who will look at the next one after moving the head.
+                // Claimed by another, who will look at the next one after moving the head.
                 return;
             }
-            self.published.store(slot.value.load(Ordering::Relaxed), Ordering::Release);
-            self.head.store(head + 1, Ordering::Release);
-            fence(Ordering::SeqCst);
-            self.place(head).wake();
-            self.room.wake();
+            self.publish(head, slot.value.load(Ordering::Relaxed));
             head += 1;
         }
+    }
+
+    /// Publishes `ticket`, which is finished and the first open one, with its value. Its finisher, or whoever has
+    /// claimed its mark.
+    #[inline]
+    fn publish(&self, ticket: u64, value: u64) {
+        self.published.store(value, Ordering::Release);
+        self.head.store(ticket + 1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.place(ticket).wake();
+        self.room.wake();
     }
 }
 
