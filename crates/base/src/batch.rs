@@ -13,7 +13,7 @@ use crate::varint;
 /// Bytes before the first entry.
 pub const BATCH_HEADER_BYTES: usize = 12;
 
-const OTHER_FAMILY: u8 = 0x80;
+pub(crate) const OTHER_FAMILY: u8 = 0x80;
 
 /// A list of changes, in order, to any number of column families.
 ///
@@ -162,10 +162,7 @@ impl WriteBatch {
     /// The header of the encoded form, for a batch whose first entry gets `first`.
     #[must_use]
     pub fn header(&self, first: SeqNo) -> [u8; BATCH_HEADER_BYTES] {
-        let mut header = [0; BATCH_HEADER_BYTES];
-        header[..8].copy_from_slice(&first.get().to_le_bytes());
-        header[8..].copy_from_slice(&self.count.to_le_bytes());
-        header
+        header(first, self.count)
     }
 
     /// Checks the limits of keys and values.
@@ -173,13 +170,7 @@ impl WriteBatch {
     /// # Errors
     /// [`BatchError::KeyTooLong`], [`BatchError::ValueTooLarge`]: nothing of the batch can be written.
     pub fn check_limits(&self) -> Result<(), BatchError> {
-        if self.key_bytes_max > MAX_KEY_BYTES {
-            return Err(BatchError::KeyTooLong { found: self.key_bytes_max });
-        }
-        if self.value_bytes_max > MAX_VALUE_BYTES {
-            return Err(BatchError::ValueTooLarge { found: self.value_bytes_max });
-        }
-        Ok(())
+        check_lengths(self.key_bytes_max, self.value_bytes_max)
     }
 
     /// The changes in order.
@@ -187,6 +178,27 @@ impl WriteBatch {
     pub fn iter(&self) -> Entries<'_> {
         Entries { all: &self.entries, rest: &self.entries }
     }
+}
+
+/// The header of `count` changes, of which the first gets `first`.
+#[inline]
+pub(crate) fn header(first: SeqNo, count: u32) -> [u8; BATCH_HEADER_BYTES] {
+    let mut header = [0; BATCH_HEADER_BYTES];
+    header[..8].copy_from_slice(&first.get().to_le_bytes());
+    header[8..].copy_from_slice(&count.to_le_bytes());
+    header
+}
+
+/// Checks the longest key and the largest value against their limits.
+#[inline]
+pub(crate) fn check_lengths(key_bytes: usize, value_bytes: usize) -> Result<(), BatchError> {
+    if key_bytes > MAX_KEY_BYTES {
+        return Err(BatchError::KeyTooLong { found: key_bytes });
+    }
+    if value_bytes > MAX_VALUE_BYTES {
+        return Err(BatchError::ValueTooLarge { found: value_bytes });
+    }
+    Ok(())
 }
 
 impl<'a> IntoIterator for &'a WriteBatch {

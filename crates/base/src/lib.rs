@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod changes;
 pub mod cursor;
 pub mod ids;
 pub mod key;
@@ -13,6 +14,7 @@ pub mod sync;
 pub mod varint;
 
 pub use batch::{BatchEntry, BatchError, WriteBatch};
+pub use changes::Changes;
 pub use cursor::Cursor;
 pub use ids::{FamilyId, FileNumber, SegmentNumber};
 pub use key::{InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};

@@ -10,12 +10,18 @@ pub const MAX_U64_BYTES: usize = 10;
 
 /// Appends `value`.
 #[inline]
-pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_u64(out: &mut Vec<u8>, value: u64) {
+    encode_u64(value, |byte| out.push(byte));
+}
+
+/// Gives the bytes of `value` to `push`, one by one.
+#[inline]
+pub fn encode_u64(mut value: u64, mut push: impl FnMut(u8)) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        push(value as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    push(value as u8);
 }
 
 /// Appends `value`.
