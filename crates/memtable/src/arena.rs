@@ -116,6 +116,22 @@ impl Room {
     }
 }
 
+/// What a memtable has for a group of inserts: [`Memtable::outlook`](crate::Memtable::outlook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It has reached its size: switch it for the next.
+    Full,
+    /// There is room.
+    Ready,
+    /// A chunk has to be added first.
+    Lacking {
+        /// The bytes of the chunk to get, as [`Memtable::chunk_bytes_for`](crate::Memtable::chunk_bytes_for) says.
+        chunk_bytes: usize,
+        /// The bytes that a chunk has to have at least, as [`Memtable::bytes_for`](crate::Memtable::bytes_for) says.
+        bytes: usize,
+    },
+}
+
 /// What [`Arena::figures`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Figures {
@@ -157,16 +173,21 @@ impl Arena {
     pub(crate) fn chunk_bytes_for(&self, space: &Space) -> Option<usize> {
         let mut books = self.books.lock();
         let bytes = books.bytes_for(&self.settled, space);
-        if bytes == 0 || books.rooms.iter().any(|room| room.bytes >= bytes) {
-            return None;
+        books.chunk_bytes_for(bytes)
+    }
+
+    /// Whether a memtable of `write_buffer_bytes` is full, and what it lacks for `space`, at one moment.
+    #[inline]
+    pub(crate) fn outlook(&self, space: &Space, write_buffer_bytes: usize) -> Outlook {
+        let mut books = self.books.lock();
+        if books.figures().is_full(write_buffer_bytes) {
+            return Outlook::Full;
         }
-        // Others may reserve before the chunk is there, and the same group may then lack a few slots more.
-        let exact = (bytes + LEVELS_MAX * SLOT_BYTES).next_multiple_of(page_bytes());
-        Some(if bytes > CHUNK_BYTES_EXACT_FROM {
-            exact
-        } else {
-            exact.max(books.next_chunk_bytes())
-        })
+        let bytes = books.bytes_for(&self.settled, space);
+        match books.chunk_bytes_for(bytes) {
+            None => Outlook::Ready,
+            Some(chunk_bytes) => Outlook::Lacking { chunk_bytes, bytes },
+        }
     }
 
     /// Takes a chunk in, to cut from.
@@ -238,20 +259,39 @@ impl Arena {
 
     /// What the books say, all at one moment.
     pub(crate) fn figures(&self) -> Figures {
-        let books = self.books.lock();
-        debug_assert_eq!(books.charged_bytes, books.chunks.iter().map(Chunk::bytes).sum::<usize>());
-        Figures {
-            charged_bytes: books.charged_bytes,
-            used_bytes: books.used_bytes,
-            entries: books.entries,
-            next_chunk_bytes: books.next_chunk_bytes(),
-            room_bytes: books.rooms.iter().map(|room| room.bytes).max().unwrap_or(0),
-            is_used_up: books.pieces >= PIECES_FULL,
-        }
+        self.books.lock().figures()
     }
 }
 
 impl Books {
+    #[inline]
+    fn figures(&self) -> Figures {
+        debug_assert_eq!(self.charged_bytes, self.chunks.iter().map(Chunk::bytes).sum::<usize>());
+        Figures {
+            charged_bytes: self.charged_bytes,
+            used_bytes: self.used_bytes,
+            entries: self.entries,
+            next_chunk_bytes: self.next_chunk_bytes(),
+            room_bytes: self.rooms.iter().map(|room| room.bytes).max().unwrap_or(0),
+            is_used_up: self.pieces >= PIECES_FULL,
+        }
+    }
+
+    /// The bytes of the chunk to add before `bytes` can be cut in one piece; `None` when they can be now.
+    #[inline]
+    fn chunk_bytes_for(&self, bytes: usize) -> Option<usize> {
+        if bytes == 0 || self.rooms.iter().any(|room| room.bytes >= bytes) {
+            return None;
+        }
+        // Others may reserve before the chunk is there, and the same group may then lack a few slots more.
+        let exact = (bytes + LEVELS_MAX * SLOT_BYTES).next_multiple_of(page_bytes());
+        Some(if bytes > CHUNK_BYTES_EXACT_FROM {
+            exact
+        } else {
+            exact.max(self.next_chunk_bytes())
+        })
+    }
+
     /// The bytes of `space` and of the slots that are lacking before its inserts may begin.
     ///
     /// Between two reservations the answer for the same space never grows: what was settled meanwhile is taken into

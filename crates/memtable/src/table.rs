@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{InternalKeyRef, SeqNo};
 
-use crate::arena::Region;
+use crate::arena::{Outlook, Region};
 use crate::chunk::Chunk;
 use crate::cursor::{MemtableCursor, OwnedCursor};
 use crate::entry::{self, EntryRef, Probe};
@@ -78,6 +78,14 @@ impl Memtable {
     #[must_use]
     pub fn bytes_for(&self, space: &Space) -> usize {
         self.tree.arena().bytes_for(space)
+    }
+
+    /// Whether it has reached `write_buffer_size` bytes, and if not, whether `space` can be reserved: what
+    /// [`Memtable::is_full`], [`Memtable::chunk_bytes_for`] and [`Memtable::bytes_for`] say, in one look.
+    #[inline]
+    #[must_use]
+    pub fn outlook(&self, space: &Space, write_buffer_size: usize) -> Outlook {
+        self.tree.arena().outlook(space, write_buffer_size)
     }
 
     /// Adds memory. It goes when the memtable goes.
