@@ -332,9 +332,15 @@ impl Log {
         LogPosition(self.tail.lock().reserved)
     }
 
+    /// As [`Wal::has_failed`](crate::Wal::has_failed).
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
     /// As [`Wal::failure`](crate::Wal::failure).
     pub fn failure(&self) -> Option<Failure> {
-        if !self.has_failed.load(Ordering::Acquire) {
+        if !self.has_failed() {
             return None;
         }
         self.failure.lock().clone()

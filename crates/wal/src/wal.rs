@@ -225,6 +225,13 @@ impl Wal {
         self.log.close()
     }
 
+    /// Whether the log has failed: one atomic load.
+    #[inline]
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.log.has_failed()
+    }
+
     /// The cause for which the log has failed, if it has. One atomic load while it has not.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
