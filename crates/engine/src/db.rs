@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{FamilyId, WriteBatch};
+use base::{Changes, FamilyId, WriteBatch};
 use bytes::Bytes;
 use version::{PinReport, VersionEdit};
 use vfs::{Fs, RealFs};
@@ -96,7 +96,7 @@ impl Db {
         self.write_one(FamilyId::DEFAULT, key.as_ref(), None, &WriteOptions::default())
     }
 
-    /// A batch of one entry, built in memory that the thread keeps.
+    /// A batch of one entry.
     fn write_one(
         &self,
         family: FamilyId,
@@ -104,22 +104,7 @@ impl Db {
         value: Option<&[u8]>,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        const KEPT_BYTES_MAX: usize = 64 << 10;
-        thread_local! {
-            static BATCH: std::cell::RefCell<WriteBatch> = const { std::cell::RefCell::new(WriteBatch::new()) };
-        }
-        // Taken out while it is used: what runs inside the write (a log subscriber, say) may write too.
-        let mut batch = BATCH.take();
-        batch.clear();
-        match value {
-            Some(value) => batch.put_in(family, key, value),
-            None => batch.delete_in(family, key),
-        };
-        let written = self.shared().write(&batch, options);
-        if batch.encoded_len() <= KEPT_BYTES_MAX {
-            BATCH.set(batch);
-        }
-        written
+        self.shared().write(Changes::one(family, key, value), options)
     }
 
     /// Applies `batch` as a whole, across column families: readers see all of it or nothing, and so does a restart.
@@ -135,7 +120,7 @@ impl Db {
         batch: impl Borrow<WriteBatch>,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        self.shared().write(batch.borrow(), options)
+        self.shared().write(Changes::Batch(batch.borrow()), options)
     }
 
     /// As [`Db::put`], for tasks; see [`Db::write_async`].
@@ -148,9 +133,8 @@ impl Db {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
-        let mut batch = WriteBatch::new();
-        batch.put(key.as_ref(), value.as_ref());
-        self.write_async(&batch, &WriteOptions::default()).await
+        let change = Changes::one(FamilyId::DEFAULT, key.as_ref(), Some(value.as_ref()));
+        self.shared().write_async(change, &WriteOptions::default()).await
     }
 
     /// As [`Db::write`], for tasks of any runtime: waiting for memory, for a flush or for compaction does not hold up the
@@ -170,7 +154,7 @@ impl Db {
         batch: &WriteBatch,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        self.shared().write_async(batch, options).await
+        self.shared().write_async(Changes::Batch(batch), options).await
     }
 
     /// The value of `key`, if it has one.

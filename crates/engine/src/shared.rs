@@ -152,6 +152,7 @@ impl Shared {
         let counters = &self.counters;
         let stalls = counters.stalls();
         let credits = stalls.iter().find(|stall| stall.cause == StallCause::Credits);
+        let accepted = self.commit.lock().accepted;
         let log = self.wal.stats();
         let tables = self.tables.memory();
         let view = self.view.load();
@@ -170,8 +171,8 @@ impl Shared {
             in_flight_peak_bytes: self.pool.peak_bytes(),
             credit_waits: credits.map_or(0, |stall| stall.count),
             credit_wait: credits.map_or_else(Default::default, |stall| stall.duration),
-            user_bytes: read(&counters.user_bytes),
-            batches: read(&counters.batches),
+            user_bytes: accepted.user_bytes,
+            batches: accepted.batches,
             log_bytes: log.log_bytes,
             log_syncs: log.syncs,
             log_live_bytes: self.wal.live_bytes(),

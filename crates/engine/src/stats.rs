@@ -162,8 +162,6 @@ struct StallCounter {
 /// The counters, each added to where the thing happens.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) user_bytes: AtomicU64,
-    pub(crate) batches: AtomicU64,
     pub(crate) flush_bytes: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_failures: AtomicU64,

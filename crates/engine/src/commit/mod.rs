@@ -21,7 +21,7 @@ mod tasks;
 use std::sync::Arc;
 
 use base::sync::ArcRef;
-use base::{FamilyId, InternalKeyRef, SeqNo, WriteBatch};
+use base::{BatchEntry, Changes, FamilyId, InternalKeyRef, SeqNo};
 use credit::limiter::{Direction, Priority};
 use memtable::{Reserved, Space};
 
@@ -30,7 +30,6 @@ use crate::options::WriteOptions;
 use crate::perf::{Step, Stopwatch};
 use crate::read::view::ReadView;
 use crate::shared::Shared;
-use crate::stats;
 
 pub use state::FlushReason;
 
@@ -49,9 +48,10 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    /// Adds up what `batch` needs; `None` when it is empty.
-    pub(crate) fn of(batch: &WriteBatch) -> Option<Self> {
-        let mut entries = batch.iter();
+    /// Adds up what `changes` need, whose lengths are within the limits; `None` when there are none.
+    #[inline]
+    pub(crate) fn of(changes: Changes<'_>) -> Option<Self> {
+        let mut entries = changes.entries();
         let first = entries.next()?;
         let mut needs = Self {
             first: Need { family: first.family, space: Space::new() },
@@ -94,26 +94,36 @@ impl Needs {
     }
 }
 
-/// Room in the memtables, in the order of [`Needs`], each with its family's place in the view.
+/// Room in the memtable of a family, with that family's place in the view.
+pub(crate) struct Room {
+    pub(crate) family: usize,
+    pub(crate) reserved: Reserved,
+}
+
+/// Room in the memtables, in the order of [`Needs`].
 pub(crate) struct Rooms {
-    pub(crate) first: (usize, Reserved),
-    pub(crate) rest: Vec<(usize, Reserved)>,
+    pub(crate) first: Room,
+    pub(crate) rest: Vec<Room>,
 }
 
 impl Rooms {
-    fn at_mut(&mut self, at: usize) -> &mut (usize, Reserved) {
+    #[inline]
+    fn at_mut(&mut self, at: usize) -> &mut Room {
         if at == 0 { &mut self.first } else { &mut self.rest[at - 1] }
     }
 }
 
-/// All that a batch needs, in hand.
+/// All that a write needs, in hand. It is made where it stays until its writer is through: it is large, and to move it
+/// costs more than to make it.
 pub(crate) struct Reservation<'a> {
-    /// `None`: the write is not logged.
+    /// `None`: the write is not logged, or is in the log already.
     pub(crate) log: Option<wal::Reservation<'a>>,
+    pub(crate) log_end: Option<wal::LogPosition>,
     pub(crate) rooms: Rooms,
     /// Keeps the memtables alive; its families stand where the rooms say.
     pub(crate) view: ArcRef<ReadView>,
     pub(crate) first_seq: SeqNo,
+    /// Goes last: whoever sees the write published sees it whole.
     pub(crate) turn: Turn<'a>,
 }
 
@@ -128,51 +138,67 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Drop for Turn<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.is_whole {
-            self.shared.fail(Error::WriterPanicked);
-        } else if let Some(cause) = self.shared.wal.failure() {
+        if self.is_whole && !self.shared.wal.has_failed() {
+            self.shared.ring.complete(self.ticket, self.last_seq.get());
+        } else {
+            self.fail();
+        }
+    }
+}
+
+impl Turn<'_> {
+    #[cold]
+    fn fail(&self) {
+        match self.shared.wal.failure() {
             // There may be a hole in the log here or before: what comes behind it would not be recovered, so nothing
             // behind it may be acknowledged.
-            self.shared.fail(wal::Error::Failed(cause).into());
-        } else {
-            self.shared.ring.complete(self.ticket, self.last_seq.get());
+            Some(cause) if self.is_whole => {
+                self.shared.fail(wal::Error::Failed(cause).into());
+            }
+            _ => {
+                self.shared.fail(Error::WriterPanicked);
+            }
         }
     }
 }
 
 impl Shared {
-    /// Writes `batch`: see the module's text.
-    pub(crate) fn write(&self, batch: &WriteBatch, options: &WriteOptions) -> Result<(), Error> {
-        let Some((needs, bytes)) = self.check_write(batch, options)? else { return Ok(()) };
+    /// Writes `changes`: see the module's text.
+    pub(crate) fn write(&self, changes: Changes<'_>, options: &WriteOptions) -> Result<(), Error> {
+        let Some((needs, bytes)) = self.check_write(changes, options)? else { return Ok(()) };
         let mut watch = Stopwatch::start();
         watch.count();
         let paced = self.pace(bytes, options);
         watch.lap(Step::Pace);
         paced?;
-        let reserved = self.reserve(&needs, bytes, options);
+        let mut reservation = None;
+        let reserved = self.reserve(&needs, bytes, options, &mut reservation);
         watch.lap(Step::Reserve);
-        let reservation = reserved.map_err(|error| self.explained(error))?;
-        self.commit(batch, &needs, reservation, options.sync, watch)
+        reserved.map_err(|error| self.explained(error))?;
+        self.commit(changes, &needs, reservation, options.sync, watch)
     }
 
-    /// What `batch` needs, and its encoded bytes; `None` when it is empty, and was synced if that was asked for.
+    /// What `changes` need, and their encoded bytes; `None` when there are none, and all before was synced if that was
+    /// asked for.
+    #[inline]
     fn check_write(
         &self,
-        batch: &WriteBatch,
+        changes: Changes<'_>,
         options: &WriteOptions,
     ) -> Result<Option<(Needs, usize)>, Error> {
         self.health.check_writable()?;
         options.validate()?;
-        batch.check_limits()?;
-        let bytes = batch.encoded_len();
+        changes.check_limits()?;
+        let bytes = changes.encoded_len();
         if bytes as u64 > self.options.max_batch_bytes {
             return Err(Error::BatchTooLarge {
                 bytes: bytes as u64,
                 limit: self.options.max_batch_bytes,
             });
         }
-        let needs = Needs::of(batch);
+        let needs = Needs::of(changes);
         if needs.is_none() && options.sync {
             let last = self.commit.lock().last;
             if let Some(log_end) = last.and_then(|last| last.log_end) {
@@ -182,43 +208,41 @@ impl Shared {
         Ok(needs.map(|needs| (needs, bytes)))
     }
 
-    /// Steps 3 to 6.
+    /// Steps 3 to 6, with the reservation that was made.
+    #[inline]
     fn commit(
         &self,
-        batch: &WriteBatch,
+        changes: Changes<'_>,
         needs: &Needs,
-        reservation: Reservation<'_>,
+        mut reservation: Option<Reservation<'_>>,
         is_synced: bool,
         mut watch: Stopwatch,
     ) -> Result<(), Error> {
-        let Reservation { log, mut rooms, view, first_seq, mut turn } = reservation;
-        let (ticket, last_seq) = (turn.ticket, turn.last_seq);
+        let held = reservation.as_mut().expect("a write goes on when it has its reservation");
+        let (ticket, last_seq, log_end) = (held.turn.ticket, held.turn.last_seq, held.log_end);
 
-        let log_end = log.as_ref().map(wal::Reservation::end);
-        if let Some(log) = log {
-            let header = batch.header(first_seq);
-            let record: [&[u8]; 2] = [&header, batch.entry_bytes()];
-            let filled = if is_synced { log.fill_to_sync(&record) } else { log.fill(&record) };
+        if let Some(log) = held.log.take() {
+            let filled = changes.with_encoded(held.first_seq, |record| {
+                if is_synced { log.fill_to_sync(record) } else { log.fill(record) }
+            });
             if let Err(error) = filled {
-                drop(turn); // nothing of the batch is in a memtable: those behind it go on, unless the log is poisoned
+                self.commit.lock().accepted.take_back(needs.user_bytes);
+                // Nothing of it is in a memtable: those behind it go on, unless the log is poisoned.
+                drop(reservation);
                 return Err(self.explained(Error::Log(error.into())));
             }
             if let Some(limiter) = &self.options.rate_limiter {
-                limiter.charge(Priority::Log, Direction::Write, batch.encoded_len() as u64);
+                limiter.charge(Priority::Log, Direction::Write, changes.encoded_len() as u64);
             }
         }
         watch.lap(Step::Log);
 
-        turn.is_whole = false;
-        insert(batch, needs, &view, &mut rooms, first_seq);
-        turn.is_whole = true;
-        drop(view);
-        stats::add(&self.counters.user_bytes, needs.user_bytes);
-        stats::add(&self.counters.batches, 1);
-
+        held.turn.is_whole = false;
+        insert(changes, needs, held);
+        held.turn.is_whole = true;
         watch.lap(Step::Insert);
 
-        drop(turn);
+        drop(reservation); // lets go of the view, and completes the turn
         let published = self.ring.wait(ticket, last_seq.get());
         watch.lap(Step::Publish);
         if published.is_err() {
@@ -265,11 +289,19 @@ impl Shared {
 }
 
 /// Step 4.
-fn insert(batch: &WriteBatch, needs: &Needs, view: &ReadView, rooms: &mut Rooms, first: SeqNo) {
-    for (seq, entry) in (first.get()..).zip(batch) {
+#[inline]
+fn insert(changes: Changes<'_>, needs: &Needs, held: &mut Reservation<'_>) {
+    let mut put = |seq: u64, entry: BatchEntry<'_>| {
         let at = needs.find(entry.family).expect("the needs were added up from the same batch");
-        let (family, reserved) = rooms.at_mut(at);
+        let Room { family, reserved } = held.rooms.at_mut(at);
         let key = InternalKeyRef::new(entry.key, SeqNo::new(seq), entry.kind);
-        view.families[*family].memtables[0].insert(reserved, key, entry.value);
+        held.view.families[*family].memtables[0].insert(reserved, key, entry.value);
+    };
+    let first = held.first_seq.get();
+    match changes {
+        Changes::One(entry) => put(first, entry),
+        Changes::Batch(batch) => {
+            (first..).zip(batch).for_each(|(seq, entry)| put(seq, entry));
+        }
     }
 }

@@ -22,11 +22,11 @@ use base::sync::atomic::Ordering;
 use base::sync::{Instant, MutexGuard, now};
 use base::{SegmentNumber, SeqNo};
 use credit::{AcquireError, Permit, TryAcquireError};
-use memtable::Chunk;
+use memtable::{Chunk, Outlook};
 use wal::ReserveError;
 
 use crate::commit::state::{CommitState, FamilyState, FlushReason, LastReservation};
-use crate::commit::{Needs, Reservation, Rooms, Turn};
+use crate::commit::{Need, Needs, Reservation, Room, Rooms, Turn};
 use crate::error::Error;
 use crate::options::WriteOptions;
 use crate::perf::{Step, Stopwatch};
@@ -118,52 +118,71 @@ impl Drop for Seeker<'_> {
 }
 
 impl Shared {
-    /// Step 2: all that a batch of `bytes` encoded bytes needs.
-    pub(crate) fn reserve(
-        &self,
+    /// Step 2: all that a batch of `bytes` encoded bytes needs, put into `made`, which was empty.
+    #[inline]
+    pub(crate) fn reserve<'a>(
+        &'a self,
         needs: &Needs,
         bytes: usize,
         options: &WriteOptions,
-    ) -> Result<Reservation<'_>, Error> {
+        made: &mut Option<Reservation<'a>>,
+    ) -> Result<(), Error> {
         let mut hand = Hand::default();
         loop {
-            match self.attempt(needs, bytes, options, &mut hand)? {
-                Ok(reservation) => return Ok(reservation),
-                Err(Lack::Chunks(wanted)) => {
-                    hand.chunks = match self.kept_chunks(&wanted) {
-                        Some(chunks) => chunks,
-                        None => {
-                            let permit = self.get_credits(total_bytes(&wanted), bytes, options)?;
-                            self.map_chunks(&wanted, permit)?
-                        }
-                    };
-                }
-                Err(Lack::Growing(epoch)) => self.wait_for_growth(epoch, bytes, options)?,
-                Err(Lack::Memtables(epoch)) => self.wait_for_flush(epoch, bytes, options)?,
-                Err(Lack::Log) => self.make_log_room(bytes)?,
-                Err(Lack::Ring(ticket)) => self.wait_for_ring(ticket, bytes)?,
+            match self.attempt(needs, bytes, options, &mut hand, made)? {
+                None => return Ok(()),
+                Some(lack) => self.make_good(lack, bytes, options, &mut hand)?,
             }
         }
     }
 
-    /// One look under the lock: takes everything, or says what is missing. When that is chunks, the attempt to get them
-    /// begins, and is over with the next look or when the hand is dropped.
+    /// Gets what was lacking, or waits until it may be there.
+    #[cold]
+    fn make_good<'a>(
+        &'a self,
+        lack: Lack,
+        bytes: usize,
+        options: &WriteOptions,
+        hand: &mut Hand<'a>,
+    ) -> Result<(), Error> {
+        match lack {
+            Lack::Chunks(wanted) => {
+                hand.chunks = match self.kept_chunks(&wanted) {
+                    Some(chunks) => chunks,
+                    None => {
+                        let permit = self.get_credits(total_bytes(&wanted), bytes, options)?;
+                        self.map_chunks(&wanted, permit)?
+                    }
+                };
+                Ok(())
+            }
+            Lack::Growing(epoch) => self.wait_for_growth(epoch, bytes, options),
+            Lack::Memtables(epoch) => self.wait_for_flush(epoch, bytes, options),
+            Lack::Log => self.make_log_room(bytes),
+            Lack::Ring(ticket) => self.wait_for_ring(ticket, bytes),
+        }
+    }
+
+    /// One look under the lock: takes everything and puts it into `made`, or says what is missing. When that is chunks,
+    /// the attempt to get them begins, and is over with the next look or when the hand is dropped.
+    #[inline]
     pub(super) fn attempt<'a>(
         &'a self,
         needs: &Needs,
         bytes: usize,
         options: &WriteOptions,
         hand: &mut Hand<'a>,
-    ) -> Result<Result<Reservation<'a>, Lack>, Error> {
+        made: &mut Option<Reservation<'a>>,
+    ) -> Result<Option<Lack>, Error> {
         let mut state = self.commit.lock();
         if let Some(mut ended) = hand.growth.take() {
             ended.end(&mut state);
         }
         self.health.check_writable()?;
-        let attempt = self.try_reserve(&mut state, needs, bytes, options, &mut hand.chunks)?;
-        match &attempt {
-            Ok(_) if self.are_credits_sought() => self.relieve_in(&mut state),
-            Err(Lack::Chunks(wanted)) => {
+        let lack = self.try_reserve(&mut state, needs, bytes, options, &mut hand.chunks, made)?;
+        match &lack {
+            None if self.are_credits_sought() => self.relieve_in(&mut state),
+            Some(Lack::Chunks(wanted)) => {
                 // What the budget could never give is not waited for.
                 let (bytes, limit) = (total_bytes(wanted), self.budget.write_bytes_max());
                 if bytes > limit {
@@ -175,10 +194,11 @@ impl Shared {
             }
             _ => {}
         }
-        Ok(attempt)
+        Ok(lack)
     }
 
     /// Takes everything, or says what is missing. Chunks in hand go to the memtables that they are for.
+    #[inline]
     fn try_reserve<'a>(
         &'a self,
         state: &mut MutexGuard<'_, CommitState>,
@@ -186,53 +206,21 @@ impl Shared {
         bytes: usize,
         options: &WriteOptions,
         chunks: &mut Vec<(FamilyId, Chunk)>,
-    ) -> Result<Result<Reservation<'a>, Lack>, Error> {
-        let mut lacks = Vec::new();
-        let (mut is_short, mut is_growing) = (false, false);
-        for need in needs.iter() {
-            let at = state.families.binary_search_by_key(&need.family, |f| f.id);
-            let at = at.map_err(|_| Error::UnknownFamilyNumber { family: need.family })?;
-            if state.families[at].active.is_full(self.options.write_buffer_size as usize) {
-                if self.is_at_memtable_limit(state, at) {
-                    // Taken under the lock under which flushed memtables are removed: none is missed.
-                    return Ok(Err(Lack::Memtables(self.progress.epoch())));
-                }
-                if self.seal(state, at, FlushReason::Full) {
-                    self.flush_signal.notify();
-                }
-            }
-            let family = &state.families[at];
-            let Some(lacking) = family.active.chunk_bytes_for(&need.space) else { continue };
-            lacks.push((need.family, lacking));
-            let bytes = family.active.bytes_for(&need.space);
-            let serves = |chunk: &Chunk| chunk.bytes() >= bytes;
-            if chunks.iter().any(|(id, chunk)| *id == need.family && serves(chunk)) {
-                continue;
-            }
-            match family.growing {
-                Some(coming) if coming >= lacking && chunks.is_empty() => is_growing = true,
-                _ => is_short = true,
-            }
+        made: &mut Option<Reservation<'a>>,
+    ) -> Result<Option<Lack>, Error> {
+        if let Some(lack) = self.look_at_memtables(state, needs, chunks)? {
+            return Ok(Some(lack));
         }
-        if is_short {
-            // All of them: what is in hand is given back before more is asked for, since nobody waits for credits while
-            // holding some. Asking for the missing ones alone would go round for ever, one family's chunk after the other's.
-            return Ok(Err(Lack::Chunks(lacks)));
-        }
-        if is_growing {
-            return Ok(Err(Lack::Growing(self.grown.epoch())));
-        }
-
         let ticket = state.next_ticket;
         if !self.ring.has_room(ticket) {
-            return Ok(Err(Lack::Ring(ticket)));
+            return Ok(Some(Lack::Ring(ticket)));
         }
         let log = if options.disable_wal {
             None
         } else {
             match self.wal.reserve(bytes) {
                 Ok(log) => Some(log),
-                Err(ReserveError::NeedsRoom) => return Ok(Err(Lack::Log)),
+                Err(ReserveError::NeedsRoom) => return Ok(Some(Lack::Log)),
                 Err(ReserveError::TooLarge { len, max }) => {
                     return Err(Error::BatchTooLarge { bytes: len as u64, limit: max as u64 });
                 }
@@ -241,50 +229,107 @@ impl Shared {
                 }
             }
         };
-        // Only now, when nothing is missing any more, does what is in hand become the memtables': before its first
-        // reservation a memtable holds no memory, and what this batch got cannot be sealed away before it has used it.
+        if !chunks.is_empty() {
+            attach(state, needs, chunks);
+        }
+        self.take(state, needs, log, made);
+        Ok(None)
+    }
+
+    /// Whether each family's active memtable has room for its part, or what is missing. Full ones are switched.
+    #[inline]
+    fn look_at_memtables(
+        &self,
+        state: &mut MutexGuard<'_, CommitState>,
+        needs: &Needs,
+        chunks: &[(FamilyId, Chunk)],
+    ) -> Result<Option<Lack>, Error> {
+        let mut lacks = Vec::new();
+        let (mut is_short, mut is_growing) = (false, false);
         for need in needs.iter() {
-            let in_hand = chunks.iter().position(|(id, _)| *id == need.family);
-            let family = state.family_mut(need.family);
-            if let (Some(at), Some(family)) = (in_hand, family)
-                && family.active.chunk_bytes_for(&need.space).is_some()
-            {
-                family.active.add_chunk(chunks.swap_remove(at).1);
+            let at = state
+                .position(need.family)
+                .ok_or(Error::UnknownFamilyNumber { family: need.family })?;
+            let (lacking, least) = loop {
+                match state.families[at].active.outlook(&need.space, self.memtable_bytes()) {
+                    Outlook::Ready => break (0, 0),
+                    Outlook::Lacking { chunk_bytes, bytes } => break (chunk_bytes, bytes),
+                    Outlook::Full if self.is_at_memtable_limit(state, at) => {
+                        // Taken under the lock under which flushed memtables are removed: none is missed.
+                        return Ok(Some(Lack::Memtables(self.progress.epoch())));
+                    }
+                    Outlook::Full => {
+                        if self.seal(state, at, FlushReason::Full) {
+                            self.flush_signal.notify();
+                        }
+                    }
+                }
+            };
+            if lacking == 0 {
+                continue;
+            }
+            lacks.push((need.family, lacking));
+            let serves = |chunk: &Chunk| chunk.bytes() >= least;
+            if chunks.iter().any(|(id, chunk)| *id == need.family && serves(chunk)) {
+                continue;
+            }
+            match state.families[at].growing {
+                Some(coming) if coming >= lacking && chunks.is_empty() => is_growing = true,
+                _ => is_short = true,
             }
         }
-        Ok(Ok(self.take(state, needs, log)))
+        Ok(if is_short {
+            // All of them: what is in hand is given back before more is asked for, since nobody waits for credits while
+            // holding some. Asking for the missing ones alone would go round for ever, one family's chunk after the other's.
+            Some(Lack::Chunks(lacks))
+        } else if is_growing {
+            Some(Lack::Growing(self.grown.epoch()))
+        } else {
+            None
+        })
+    }
+
+    /// The size of a memtable that is full.
+    #[inline]
+    fn memtable_bytes(&self) -> usize {
+        self.options.write_buffer_size as usize
     }
 
     /// Hands out numbers and memory; nothing can be missing any more.
+    #[inline]
     fn take<'a>(
         &'a self,
         state: &mut CommitState,
         needs: &Needs,
         log: Option<wal::Reservation<'a>>,
-    ) -> Reservation<'a> {
+        made: &mut Option<Reservation<'a>>,
+    ) {
         // What is not logged needs no segment; the present one stands for "something to flush".
         let segment =
             log.as_ref().map_or_else(|| self.wal.current_segment(), wal::Reservation::segment);
-        let mut rooms = needs.iter().map(|need| take_room(state, need, segment));
-        let first = rooms.next().expect("a batch that needs nothing is not written");
-        let rest = rooms.collect();
-        let entries: u64 = needs.iter().map(|need| need.space.entries() as u64).sum();
+        let log_end = log.as_ref().map(wal::Reservation::end);
+        let first = take_room(state, &needs.first, segment);
+        let mut entries = needs.first.space.entries() as u64;
+        let mut rest = Vec::new();
+        for need in &needs.rest {
+            rest.push(take_room(state, need, segment));
+            entries += need.space.entries() as u64;
+        }
         let first_seq = SeqNo::new(state.next_seq);
         state.next_seq += entries;
         let (ticket, last_seq) = (state.next_ticket, state.last_seq());
         state.next_ticket += 1;
-        let log_end = match &log {
-            Some(log) => Some(log.end()),
-            None => state.last.and_then(|last| last.log_end),
-        };
-        state.last = Some(LastReservation { ticket, seq: last_seq, log_end });
-        Reservation {
+        state.accepted.add(needs.user_bytes);
+        let newest_log_end = log_end.or_else(|| state.last.and_then(|last| last.log_end));
+        state.last = Some(LastReservation { ticket, seq: last_seq, log_end: newest_log_end });
+        *made = Some(Reservation {
             log,
+            log_end,
             rooms: Rooms { first, rest },
             view: self.view.load(),
             first_seq,
             turn: Turn { shared: self, ticket, last_seq, is_whole: true },
-        }
+        });
     }
 
     fn is_at_memtable_limit(&self, state: &CommitState, at: usize) -> bool {
@@ -489,16 +534,28 @@ pub(super) fn total_bytes(wanted: &[(FamilyId, usize)]) -> u64 {
     wanted.iter().map(|(_, size)| *size as u64).sum()
 }
 
-fn take_room(
-    state: &mut CommitState,
-    need: &crate::commit::Need,
-    segment: SegmentNumber,
-) -> (usize, memtable::Reserved) {
-    let at = state.families.binary_search_by_key(&need.family, |f| f.id);
+#[inline]
+fn take_room(state: &mut CommitState, need: &Need, segment: SegmentNumber) -> Room {
+    let at = state.position(need.family);
     let at = at.expect("the family was found before in this critical section");
     let family = &mut state.families[at];
     family.first_segment.get_or_insert(segment);
     let reserved =
         family.active.reserve(&need.space).expect("there was room, or a chunk was attached for it");
-    (at, reserved)
+    Room { family: at, reserved }
+}
+
+/// Gives the chunks in hand to the memtables that lack them. Only when nothing is missing any more: before its first
+/// reservation a memtable holds no memory, and what this batch got cannot be sealed away before it has used it.
+#[cold]
+fn attach(state: &mut CommitState, needs: &Needs, chunks: &mut Vec<(FamilyId, Chunk)>) {
+    for need in needs.iter() {
+        let in_hand = chunks.iter().position(|(id, _)| *id == need.family);
+        let family = state.family_mut(need.family);
+        if let (Some(at), Some(family)) = (in_hand, family)
+            && family.active.chunk_bytes_for(&need.space).is_some()
+        {
+            family.active.add_chunk(chunks.swap_remove(at).1);
+        }
+    }
 }

@@ -86,19 +86,59 @@ impl FamilyState {
     }
 }
 
+/// What writers were given room for, and did not give back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Accepted {
+    pub(crate) batches: u64,
+    /// Bytes of keys and values.
+    pub(crate) user_bytes: u64,
+}
+
+impl Accepted {
+    #[inline]
+    pub(crate) fn add(&mut self, user_bytes: u64) {
+        self.batches += 1;
+        self.user_bytes += user_bytes;
+    }
+
+    /// A write failed after it was added.
+    pub(crate) fn take_back(&mut self, user_bytes: u64) {
+        self.batches -= 1;
+        self.user_bytes -= user_bytes;
+    }
+}
+
 /// See the module's text.
 pub(crate) struct CommitState {
     pub(crate) next_seq: u64,
     pub(crate) next_ticket: u64,
     pub(crate) last: Option<LastReservation>,
     pub(crate) next_memtable: u64,
+    pub(crate) accepted: Accepted,
     /// Ascending by id, the default family first; in the same order as the view's.
     pub(crate) families: Vec<FamilyState>,
 }
 
 impl CommitState {
     pub(crate) fn new(visible: SeqNo, families: Vec<FamilyState>, next_memtable: u64) -> Self {
-        Self { next_seq: visible.get() + 1, next_ticket: 0, last: None, next_memtable, families }
+        Self {
+            next_seq: visible.get() + 1,
+            next_ticket: 0,
+            last: None,
+            next_memtable,
+            accepted: Accepted::default(),
+            families,
+        }
+    }
+
+    /// Where a family stands, if it exists.
+    #[inline]
+    pub(crate) fn position(&self, id: FamilyId) -> Option<usize> {
+        // The default family is first; most writes are to it.
+        if id == FamilyId::DEFAULT {
+            return Some(0);
+        }
+        self.families.binary_search_by_key(&id, |f| f.id).ok()
     }
 
     /// The newest sequence number that was handed out.
@@ -107,7 +147,7 @@ impl CommitState {
     }
 
     pub(crate) fn family_mut(&mut self, id: FamilyId) -> Option<&mut FamilyState> {
-        let at = self.families.binary_search_by_key(&id, |f| f.id).ok()?;
+        let at = self.position(id)?;
         Some(&mut self.families[at])
     }
 }

@@ -14,7 +14,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use base::WriteBatch;
+use base::Changes;
 use base::sync::{Duration, Instant, now};
 use credit::{AcquireError, Permit, TryAcquireError};
 use futures_timer::Delay;
@@ -32,15 +32,15 @@ impl Shared {
     /// As [`Shared::write`], for tasks.
     pub(crate) async fn write_async(
         &self,
-        batch: &WriteBatch,
+        changes: Changes<'_>,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        let Some((needs, bytes)) = self.check_write(batch, options)? else { return Ok(()) };
+        let Some((needs, bytes)) = self.check_write(changes, options)? else { return Ok(()) };
         self.pace_async(bytes, options).await?;
         let reserved = self.reserve_async(&needs, bytes, options).await;
         let reservation = reserved.map_err(|error| self.explained(error))?;
         // A task may go on in another thread, so that its steps are not measured.
-        self.commit(batch, &needs, reservation, options.sync, Stopwatch::off())
+        self.commit(changes, &needs, Some(reservation), options.sync, Stopwatch::off())
     }
 
     async fn pace_async(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
@@ -62,7 +62,7 @@ impl Shared {
     ) -> Result<Reservation<'_>, Error> {
         let mut hand = Hand::default();
         loop {
-            let lack = match self.attempt(needs, bytes, options, &mut hand)? {
+            let lack = match self.attempt_once(needs, bytes, options, &mut hand)? {
                 Ok(reservation) => return Ok(reservation),
                 Err(lack) => lack,
             };
@@ -103,6 +103,22 @@ impl Shared {
                 Lack::Ring(ticket) => self.wait_for_ring(ticket, bytes)?,
             }
         }
+    }
+
+    /// As [`Shared::attempt`]; what it makes is moved, so that it is no part of the future.
+    fn attempt_once<'a>(
+        &'a self,
+        needs: &Needs,
+        bytes: usize,
+        options: &WriteOptions,
+        hand: &mut Hand<'a>,
+    ) -> Result<Result<Reservation<'a>, Lack>, Error> {
+        let mut made = None;
+        let lack = self.attempt(needs, bytes, options, hand, &mut made)?;
+        Ok(match (made, lack) {
+            (_, Some(lack)) => Err(lack),
+            (made, None) => Ok(made.expect("what lacks nothing was made")),
+        })
     }
 
     async fn get_credits_async(
