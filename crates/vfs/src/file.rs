@@ -4,7 +4,7 @@
 //! and writes of overlapping ranges at the same time may see any mix of both.
 
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use crate::error::{Error, Operation, Result};
@@ -78,6 +78,26 @@ pub trait File: Send + Sync + Debug {
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) on a handle opened with
     /// [`Access::Read`]. Any part of `buf` may have been written.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()>;
+
+    /// Writes all of `parts`, one behind the other, at `offset`: as [`write_all_at`](File::write_all_at) of what they add
+    /// up to, without gathering it where the system can do that. The slices are used up.
+    ///
+    /// # Errors
+    /// As [`write_all_at`](File::write_all_at).
+    fn write_parts_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write_all_at(&whole, offset)
+    }
+
+    /// Writes all of `buf` at `offset` and makes it durable, with the length and allocation that it needs; other bytes of
+    /// the file that are not durable may stay so. Writing nothing does nothing.
+    ///
+    /// # Errors
+    /// As [`write_all_at`](File::write_all_at) and [`sync_data`](File::sync_data): what is on disk of the file is unknown.
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.write_all_at(buf, offset)?;
+        if buf.is_empty() { Ok(()) } else { self.sync_data() }
+    }
 
     /// Reserves blocks for `[offset, offset + len)`, so that later writes there do not run out of
     /// space, and extends the file to `offset + len` if it is shorter. Bytes that the file had stay;

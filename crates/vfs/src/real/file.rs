@@ -1,7 +1,7 @@
 //! An open file of the operating system.
 
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use super::sys;
@@ -113,6 +113,46 @@ impl File for RealFile {
             let mut written = 0;
             while written < buf.len() {
                 match sys::write_at(file, &buf[written..], offset + written as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => written += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        write().map_err(|e| self.error(Operation::Write, e).with_range(offset, buf.len() as u64))
+    }
+
+    fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut write = || {
+            let file = self.writable()?;
+            let mut written = 0;
+            IoSlice::advance_slices(&mut parts, 0);
+            while written < len {
+                match sys::write_parts_at(file, parts, offset + written as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => {
+                        written += count;
+                        IoSlice::advance_slices(&mut parts, count);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        write()
+            .map_err(|e: io::Error| self.error(Operation::Write, e).with_range(offset, len as u64))
+    }
+
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let write = || {
+            let file = self.writable()?;
+            let mut written = 0;
+            while written < buf.len() {
+                match sys::write_durable_at(file, &buf[written..], offset + written as u64) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => written += count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

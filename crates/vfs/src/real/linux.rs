@@ -1,13 +1,13 @@
 //! What Linux has calls for: reserved blocks, write-back of a range, holes, file system types.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::fill::fill_with_zeros;
 use crate::fs::MapSupport;
@@ -33,6 +33,25 @@ pub(super) fn read_onto(
 
 pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
     file.write_at(buf, offset)
+}
+
+/// The most parts that the system takes in one call.
+const PARTS_MAX: usize = 1024;
+
+pub(super) fn write_parts_at(file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pwritev(file, &parts[..parts.len().min(PARTS_MAX)], offset)?)
+}
+
+pub(super) fn write_durable_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    match rustix::io::pwritev2(file, &[IoSlice::new(buf)], offset, ReadWriteFlags::DSYNC) {
+        // Not on this file system or kernel.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let written = file.write_at(buf, offset)?;
+            file.sync_data()?;
+            Ok(written)
+        }
+        result => Ok(result?),
+    }
 }
 
 pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //! a call for the free space.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use super::fill::fill_with_zeros;
@@ -40,6 +40,17 @@ pub(super) fn read_onto(
     let read = read_at(file, &mut buf[before..], offset);
     buf.truncate(before + read.as_ref().copied().unwrap_or(0));
     read
+}
+
+pub(super) fn write_parts_at(file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    let first = parts.iter().find(|part| !part.is_empty());
+    first.map_or(Ok(0), |part| write_at(file, part, offset))
+}
+
+pub(super) fn write_durable_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    let written = write_at(file, buf, offset)?;
+    file.sync_data()?;
+    Ok(written)
 }
 
 pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {

@@ -31,6 +31,11 @@ pub(super) enum Change<'a> {
         len: u64,
     },
     Sync(Operation),
+    /// What a durable write ends with: the pages of the range, and the length.
+    SyncWritten {
+        offset: u64,
+        len: u64,
+    },
     SyncRange {
         offset: u64,
         len: u64,
@@ -50,6 +55,7 @@ impl Change<'_> {
             Change::SetLen(_) => Operation::SetLen,
             Change::PunchHole { .. } => Operation::PunchHole,
             Change::Sync(operation) => *operation,
+            Change::SyncWritten { .. } => Operation::SyncData,
             Change::SyncRange { .. } => Operation::SyncRange,
             Change::MapFlush { .. } => Operation::MapFlush,
         }
@@ -168,7 +174,9 @@ impl Disk {
             }
             Change::Sync(_) => self.file(ino)?.content.sync(),
             Change::SyncRange { .. } => {}
-            Change::MapFlush { offset, len } => self.file(ino)?.content.sync_pages(offset, len),
+            Change::SyncWritten { offset, len } | Change::MapFlush { offset, len } => {
+                self.file(ino)?.content.sync_pages(offset, len);
+            }
         }
         Ok(())
     }
@@ -199,7 +207,9 @@ impl Disk {
             }
             (
                 Effect::FailSync,
-                Change::SyncRange { offset, len } | Change::MapFlush { offset, len },
+                Change::SyncWritten { offset, len }
+                | Change::SyncRange { offset, len }
+                | Change::MapFlush { offset, len },
             ) => self.file(ino)?.content.fail_sync(*offset, *len),
             _ => {}
         }

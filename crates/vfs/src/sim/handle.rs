@@ -122,6 +122,16 @@ impl File for SimFile {
         self.change(Operation::Write, Change::Write { offset, bytes }).map_err(range)
     }
 
+    fn write_durable_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_all_at(bytes, offset)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let len = bytes.len() as u64;
+        self.change(Operation::SyncData, Change::SyncWritten { offset, len })
+            .map_err(|error| error.with_range(offset, len))
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         if len == 0 {
             return Ok(());

@@ -1,5 +1,6 @@
 //! What every `Fs` must do; each test runs on the real file system and on the simulated one.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ on_both! {
     open_needs_a_file,
     reads_stop_at_the_end,
     writes_extend_and_leave_holes,
+    parts_are_written_one_behind_the_other,
+    a_durable_write_is_a_write,
     writing_nothing_does_nothing,
     read_handles_refuse_every_change,
     handles_share_one_content,
@@ -155,9 +158,39 @@ fn writes_extend_and_leave_holes(fs: &dyn Fs, dir: &Path) {
     assert_eq!(content(fs, &path), expected);
 }
 
+fn parts_are_written_one_behind_the_other(fs: &dyn Fs, dir: &Path) {
+    let path = dir.join("a");
+    let file = with_content(fs, &path, b"abc");
+    // More than a system takes at a time, empty ones among them.
+    let bytes: Vec<u8> = (0..5000u32).map(|i| (i % 251) as u8).collect();
+    let mut parts: Vec<_> = bytes.chunks(2).map(IoSlice::new).collect();
+    for at in [0, 0, 7, 1000, 2000] {
+        parts.insert(at, IoSlice::new(&[]));
+    }
+    file.write_parts_at(&mut parts, 2).unwrap();
+    let mut expected = b"ab".to_vec();
+    expected.extend(&bytes);
+    assert_eq!(content(fs, &path), expected);
+
+    let many = vec![0; 3000];
+    let mut parts: Vec<_> = many.iter().map(|_: &u8| IoSlice::new(&[])).collect();
+    file.write_parts_at(&mut parts, 9000).unwrap();
+    assert_eq!(content(fs, &path).len(), expected.len(), "nothing was to be written");
+}
+
+fn a_durable_write_is_a_write(fs: &dyn Fs, dir: &Path) {
+    let path = dir.join("a");
+    let file = with_content(fs, &path, b"abcdef");
+    file.write_durable_at(b"xyz", 4).unwrap();
+    assert_eq!(content(fs, &path), b"abcdxyz");
+}
+
 fn writing_nothing_does_nothing(fs: &dyn Fs, dir: &Path) {
     let file = fs.create(&dir.join("a")).unwrap();
     file.write_all_at(&[], 500).unwrap();
+    file.write_parts_at(&mut [], 500).unwrap();
+    file.write_parts_at(&mut [IoSlice::new(&[])], 500).unwrap();
+    file.write_durable_at(&[], 500).unwrap();
     file.allocate(500, 0).unwrap();
     file.punch_hole(500, 0).unwrap();
     file.sync_range(500, 0, true).unwrap();
@@ -172,6 +205,8 @@ fn read_handles_refuse_every_change(fs: &dyn Fs, dir: &Path) {
     let file = fs.open(&path, Access::Read).unwrap();
     let denied = ErrorKind::PermissionDenied;
     assert_error(file.write_all_at(b"x", 0), denied, Write, &path);
+    assert_error(file.write_parts_at(&mut [IoSlice::new(b"x")], 0), denied, Write, &path);
+    assert_error(file.write_durable_at(b"x", 0), denied, Write, &path);
     assert_error(file.allocate(0, 10_000), denied, Allocate, &path);
     assert_error(file.set_len(1), denied, SetLen, &path);
     assert_error(file.punch_hole(0, 7), denied, PunchHole, &path);

@@ -298,6 +298,25 @@ fn mapped_stores_are_unsynced_writes() {
 }
 
 #[test]
+fn a_durable_write_covers_its_own_bytes_alone() {
+    let fs = disk();
+    let file = fs.create(&path("a")).unwrap();
+    file.allocate(0, 8192).unwrap();
+    file.sync_all().unwrap();
+    fs.sync_dir(Path::new("/db")).unwrap();
+    let before = fs.operations();
+    file.write_all_at(&[1], 4096).unwrap();
+    file.write_durable_at(&[1], 0).unwrap();
+    assert_eq!(fs.operations(), before + 3, "a crash between the write and its sync is one, too");
+    let pages = |fs: &SimFs| {
+        let bytes = content(fs, "a").unwrap();
+        (bytes[0], bytes[4096])
+    };
+    let seen: BTreeSet<_> = SEEDS.map(|seed| pages(&fs.crash_clone(seed))).collect();
+    assert_eq!(seen, BTreeSet::from([(1, 0), (1, 1)]));
+}
+
+#[test]
 fn write_back_of_a_range_makes_nothing_durable() {
     let fs = disk();
     let file = fs.create(&path("a")).unwrap();
