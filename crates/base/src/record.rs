@@ -188,6 +188,53 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A chunk of a record, encoded where its bytes are: see [`chunks`].
+pub struct EncodedChunk<'a> {
+    /// So many zeros stand before the header.
+    pub padding: usize,
+    /// The header.
+    pub header: [u8; HEADER_BYTES],
+    body: Parts<'a>,
+    body_len: usize,
+}
+
+impl<'a> EncodedChunk<'a> {
+    /// What stands behind the header, in slices of what was given as the record's parts.
+    pub fn body(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut body = self.body;
+        body.take(self.body_len)
+    }
+
+    /// Bytes of padding, header and body.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.padding + HEADER_BYTES + self.body_len
+    }
+}
+
+/// The chunks of the record made of `parts`, one after the other, for file offset `offset`: together its
+/// [`framed_len`] bytes, in order, without a copy of the payload. `vouched` is the number of bytes of the file known to
+/// be durable.
+pub fn chunks<'a>(
+    offset: u64,
+    salt: u32,
+    vouched: u32,
+    parts: &'a [&'a [u8]],
+) -> impl Iterator<Item = EncodedChunk<'a>> {
+    let payload_len = parts.iter().map(|part| part.len()).sum();
+    let mut payload = Parts { current: &[], rest: parts };
+    let mut filled = 0;
+    pieces(offset, payload_len).map(move |piece| {
+        let body_len = piece.payload.len();
+        let place = (salt, offset + piece.header as u64, vouched);
+        let body = payload;
+        let header = header_bytes(piece.kind, body_len, place, payload.take(body_len));
+        let padding = piece.header - filled;
+        filled = piece.header + HEADER_BYTES + body_len;
+        EncodedChunk { padding, header, body, body_len }
+    })
+}
+
 /// Encodes the record made of `parts`, one after the other, for file offset `offset`: `emit` gets its
 /// [`framed_len`] bytes in order, in slices of at most a block, which need not be kept together.
 ///
@@ -202,20 +249,12 @@ pub fn encode_with<E>(
     parts: &[&[u8]],
     mut emit: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let payload_len = parts.iter().map(|part| part.len()).sum();
-    let mut payload = Parts { current: &[], rest: parts };
-    let mut filled = 0;
-    for piece in pieces(offset, payload_len) {
-        let place = (salt, offset + piece.header as u64, vouched);
-        let mut body = payload;
-        let header =
-            header_bytes(piece.kind, piece.payload.len(), place, payload.take(piece.payload.len()));
-        emit(&[0; HEADER_BYTES][..piece.header - filled])?;
-        emit(&header)?;
-        for part in body.take(piece.payload.len()) {
+    for chunk in chunks(offset, salt, vouched, parts) {
+        emit(&[0; HEADER_BYTES][..chunk.padding])?;
+        emit(&chunk.header)?;
+        for part in chunk.body() {
             emit(part)?;
         }
-        filled = piece.header + HEADER_BYTES + piece.payload.len();
     }
     Ok(())
 }

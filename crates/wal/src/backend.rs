@@ -14,6 +14,11 @@ mod positional;
 pub(crate) use mapped::Mapped;
 pub(crate) use positional::Positional;
 
+/// From so many bytes on a record is written by a system call, from where its parts are: the call's cost is then a small
+/// part, and the windows are left to small records. (Records of 64 KiB: 15,300 and 16,500 a second written, 13,300 and
+/// 19,000 stored, in turn.)
+pub(crate) const LARGE_BYTES: u64 = 16 << 10;
+
 /// What is to be put to a place.
 #[derive(Debug)]
 pub(crate) struct Content<'a> {
@@ -25,6 +30,13 @@ pub(crate) struct Content<'a> {
     pub parts: &'a [&'a [u8]],
     /// Its writer syncs it next.
     pub is_synced: bool,
+}
+
+impl Content<'_> {
+    /// Whether it is written to a place of so many bytes, also where that is mapped.
+    pub fn is_written(&self, bytes: u64) -> bool {
+        self.is_synced || bytes >= LARGE_BYTES
+    }
 }
 
 /// A way to the places of one segment.

@@ -1,8 +1,8 @@
 //! What is done off the way of an append, and the threads that do it.
 //!
 //! Two threads, since one of them waits for the disk: `polder-log-map` maps and unmaps windows (`window`);
-//! `polder-log-disk` has the next segment ready, starts the write-back of what was written, syncs segments that were
-//! left, and syncs at intervals if asked to. All of it is help: without a helper, or with one that is late or has failed,
+//! `polder-log-disk` has the next segment ready, starts the write-back of what is to be synced, syncs segments that were
+//! left when that is due, and syncs at intervals if asked to. All of it is help: without a helper, or with one that is late or has failed,
 //! whoever needs a segment makes it, whoever needs durability syncs, and records without a window are written.
 //!
 //! Errors. What a sync or write-back of log bytes says ends the log, as everywhere. A segment that could not be prepared
@@ -14,7 +14,6 @@ use base::sync::{Arc, Condvar, Instant, Mutex, now};
 
 use crate::error::{Error, Failure};
 use crate::log::Log;
-use crate::position::LogPosition;
 
 /// Write-back is started in steps of at least this size.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
@@ -197,12 +196,17 @@ impl Log {
         let _known_to_the_log = self.sync_at_interval();
     }
 
-    /// Starts the write-back of what was filled since the last time, in whole steps.
+    /// Starts the write-back of what was filled since the last time, in whole steps, if a sync is to come. What is mapped
+    /// is left alone: to write a page back, the system takes it from every processor that may store into it.
     fn start_write_back(&self) -> Result<(), Error> {
+        if self.failure().is_some() || !self.expects_syncs() {
+            return Ok(());
+        }
+        self.mapper.unmap_left();
+        let filled = self.tail.lock().unmapped_before().min(self.ring.published());
         let mut progress = self.helpers.progress.lock();
-        let filled = self.ring.published();
         let from = progress.written_back.max(self.durable.load(Ordering::Acquire));
-        if filled - from.min(filled) < WRITE_BACK_BYTES || self.failure().is_some() {
+        if filled - from.min(filled) < WRITE_BACK_BYTES {
             return Ok(());
         }
         progress.written_back = filled;
@@ -223,17 +227,21 @@ impl Log {
         Ok(())
     }
 
-    /// Makes segments durable that nothing is added to any more: what a power cut can take stays bounded.
+    /// Makes segments durable that nothing is added to any more: all if a sync is to come, else so many that what a power
+    /// cut can take stays bounded.
     fn sync_left_segments(&self) -> Result<(), Error> {
         let base = self.tail.lock().segment.base();
-        let filled = self.ring.published();
-        // Only for what was left: the round takes what the open segment holds by then along.
-        if self.durable.load(Ordering::Acquire) < base && filled >= base {
-            self.counters.left_syncs.add(1);
-            self.mapper.unmap_left();
-            return self.sync(LogPosition(base));
+        let durable = self.durable.load(Ordering::Acquire);
+        if durable >= base || self.ring.published() < base {
+            return Ok(());
         }
-        Ok(())
+        let bytes_max = if self.expects_syncs() { 0 } else { self.options.unsynced_bytes_max };
+        let Some(upto) = self.segments.lock().overdue(durable, base, bytes_max) else {
+            return Ok(());
+        };
+        self.counters.left_syncs.add(1);
+        self.mapper.unmap_left();
+        self.sync_left(upto)
     }
 
     fn sync_at_interval(&self) -> Result<(), Error> {

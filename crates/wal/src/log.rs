@@ -26,7 +26,7 @@ use credit::Pool;
 use vfs::{Fs, MapSupport};
 
 use crate::error::{Error, Failure, ReserveError};
-use crate::format::{LINK_OFFSET, SEGMENT_HEADER_BYTES, SegmentLink};
+use crate::format::{SEGMENT_HEADER_BYTES, SegmentLink};
 use crate::helper::Helpers;
 use crate::options::{LogBackend, LogStart, MAX_RECORD_BYTES, WalOptions};
 use crate::position::LogPosition;
@@ -100,9 +100,7 @@ impl Log {
         };
         let file_bytes = options.segment_bytes.min(FIRST_BYTES_MAX);
         let source = Source::New { file_bytes };
-        let prepared = prepare(&*fs, dir, start.segment, source, |file| {
-            file.write_all_at(&link.encode(start.segment), LINK_OFFSET)
-        });
+        let prepared = prepare(&*fs, dir, start.segment, source, Some(link), true);
         // A file that is left behind is one that recovery reports as discarded, and the next log removes.
         let segment = Arc::new(prepared.map_err(|failed| failed.error)?);
         counters.segments_created.add(1);
@@ -152,7 +150,7 @@ impl Log {
         if cut.notice {
             self.helpers.notify_disk();
         }
-        if cut.turned {
+        if cut.for_mapper {
             self.helpers.notify_mapper();
         }
         Ok(Reservation::new(self, cut, payload_len))
@@ -227,12 +225,14 @@ impl Log {
         // The current one may be closed already, by a roll that failed.
         let keep_from = keep_from.min(self.current_segment());
         let mut due = self.segments.lock().take_due(keep_from, filled);
+        let durable = self.durable.load(Ordering::Acquire);
+        let is_unsynced = |entry: &&Entry| matches!(entry, Entry::Own(segment) if segment.end().is_some_and(|end| segment.base() + end > durable));
+        self.counters.segments_unsynced.add(due.iter().filter(is_unsynced).count() as u64);
         let mut kept = 0;
         // Nobody can begin to read a segment that is not listed any more.
         due.retain(|entry| match entry {
             Entry::Own(segment) if !segment.is_read() => {
-                let is_kept =
-                    self.keep(Spare { number: segment.number, file_bytes: segment.capacity });
+                let is_kept = self.keep(Spare::of(segment));
                 kept += u64::from(is_kept);
                 !is_kept
             }

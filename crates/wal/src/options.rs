@@ -44,8 +44,12 @@ pub struct WalOptions {
     /// torn tail is always told from a clean end (see [`Tail::Unsealed`](crate::Tail::Unsealed)).
     pub spare_segments_max: usize,
     /// Make what was appended durable in the background, every so often; `None` by default: when somebody asks for it,
-    /// and when a segment was left.
+    /// and when more than `unsynced_bytes_max` wait.
     pub sync_interval: Option<Duration>,
+    /// The most bytes of segments that were left, and are not retired, that wait to be made durable while nobody asks for
+    /// a sync; 256 MiB by default. What goes beyond is synced in the background. A segment that is retired before is
+    /// never synced. 0: each segment when it is left.
+    pub unsynced_bytes_max: u64,
     /// Whether the log runs threads of its own, for what is done off the way of an append; true by default. Without
     /// them call [`Wal::maintain`](crate::Wal::maintain), or leave it to those who append.
     pub helper_threads: bool,
@@ -60,6 +64,7 @@ impl Default for WalOptions {
             window_bytes: 16 << 20,
             spare_segments_max: 2,
             sync_interval: None,
+            unsynced_bytes_max: 256 << 20,
             helper_threads: true,
         }
     }

@@ -62,7 +62,7 @@ impl<'a> Reservation<'a> {
     }
 
     /// Puts the record made of `parts`, one after the other, to its place. Takes no lock; makes no system call for a
-    /// small record whose place is mapped; else it allocates while the thread's buffer grows (to 256 KiB at most). On
+    /// small record whose place is mapped; else it allocates while the thread's buffer grows (to 16 KiB at most), or a list of a large record's parts. On
     /// success the record survives the process once all records reserved before it are filled too.
     ///
     /// # Errors
@@ -92,6 +92,10 @@ impl<'a> Reservation<'a> {
         self.state = State::Touched;
         let (salt, vouched) = (self.file().salt(), self.vouched());
         let content = Content { salt, vouched, parts, is_synced };
+        let range = self.place.range();
+        if content.is_written(range.end - range.start) {
+            self.log.mapper.note_written();
+        }
         match self.window.backend.put(&mut self.place, &content) {
             Ok(()) => {
                 self.finish();

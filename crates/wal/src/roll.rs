@@ -79,7 +79,9 @@ impl Log {
                     self.dispose(&segment);
                 }
                 self.counters.segments_unprepared.add(1);
-                let segment = self.make_ready(&mut roller, payload_len)?;
+                // Zeros would keep the writer waiting for longer than they save those who sync.
+                let for_syncs = !self.options.helper_threads && self.expects_syncs();
+                let segment = self.make_ready(&mut roller, payload_len, for_syncs)?;
                 Ready { segment: Arc::new(segment), windows: Vec::new() }
             }
         };
@@ -88,8 +90,13 @@ impl Log {
         rolled
     }
 
-    /// Makes a segment ready for use, with room for a record of `payload_len` bytes.
-    fn make_ready(&self, roller: &mut Roller, payload_len: usize) -> Result<Segment, Error> {
+    /// Makes a segment ready for use, with room for a record of `payload_len` bytes; `for_syncs` as [`prepare`] has it.
+    fn make_ready(
+        &self,
+        roller: &mut Roller,
+        payload_len: usize,
+        for_syncs: bool,
+    ) -> Result<Segment, Error> {
         let number = roller.last_number.next().ok_or_else(|| Error::NumbersExhausted {
             dir: self.dir.clone(),
             last: roller.last_number,
@@ -97,7 +104,7 @@ impl Log {
         // Numbers are not used twice: a file whose creation failed may still be there after a crash.
         roller.last_number = number;
         let source = self.source(payload_len);
-        match prepare(&*self.fs, &self.dir, number, source, |_| Ok(())) {
+        match prepare(&*self.fs, &self.dir, number, source, None, for_syncs) {
             Ok(segment) => {
                 let count = match source {
                     Source::New { .. } => &self.counters.segments_created,
@@ -185,7 +192,7 @@ impl Log {
         if self.failure().is_some() || self.ready.lock().is_some() {
             return Ok(false);
         }
-        let segment = self.make_ready(&mut roller, 0)?;
+        let segment = self.make_ready(&mut roller, 0, self.expects_syncs())?;
         *self.ready.lock() = Some(Ready { segment: Arc::new(segment), windows: Vec::new() });
         self.counters.segments_prepared.add(1);
         Ok(true)
@@ -193,8 +200,7 @@ impl Log {
 
     /// Keeps the file of a segment that was ready and is not used, or removes it.
     fn dispose(&self, segment: &Segment) {
-        let spare = Spare { number: segment.number, file_bytes: segment.capacity };
-        if !self.keep(spare) {
+        if !self.keep(Spare::of(segment)) {
             self.segments.lock().push_junk(segment.number);
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Segment {
     pub number: SegmentNumber,
     /// The size it was allocated with: no record ends behind it.
     pub capacity: u64,
+    /// Every byte of the file was written once: to write one again changes no metadata.
+    pub is_filled: bool,
     pub file: Arc<dyn File>,
     /// The position of the file's first byte, once the segment is in use.
     base: AtomicU64,
@@ -36,10 +38,11 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub fn new(number: SegmentNumber, capacity: u64, file: Arc<dyn File>) -> Self {
+    pub fn new(number: SegmentNumber, capacity: u64, is_filled: bool, file: Arc<dyn File>) -> Self {
         Self {
             number,
             capacity,
+            is_filled,
             file,
             base: AtomicU64::new(0),
             end: AtomicU64::new(OPEN),
@@ -169,6 +172,18 @@ impl SegmentList {
             .filter(|segment| segment.end().is_none_or(|end| segment.base() + end > from))
             .cloned()
             .collect()
+    }
+
+    /// Up to where the segments before the position `to` have to be synced so that no more than `bytes_max` of them wait,
+    /// when the log is durable up to `durable`; `None` when no more wait.
+    pub fn overdue(&self, durable: u64, to: u64, bytes_max: u64) -> Option<u64> {
+        let mut waiting = 0;
+        self.0.iter().rev().find_map(|entry| {
+            let Entry::Own(segment) = entry else { return None };
+            let end = (segment.base() + segment.end()?).min(to);
+            waiting += end.saturating_sub(durable.max(segment.base()));
+            (end > durable && waiting > bytes_max).then_some(end)
+        })
     }
 
     /// Bytes of headers and records in all closed segments.

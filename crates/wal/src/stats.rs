@@ -31,6 +31,8 @@ pub struct WalStats {
     pub prepare_failures: u64,
     /// Time that writers spent starting a new segment, those that waited for one not counted.
     pub roll_time: Duration,
+    /// Segments that were retired before all of them was durable: nobody had asked for it.
+    pub segments_unsynced: u64,
     /// Segment files removed.
     pub segments_removed: u64,
     /// Times that a writer found the ring of open records full and waited.
@@ -75,7 +77,7 @@ macro_rules! counters {
 
 counters!(
     aborted, syncs, segments_created, segments_recycled, segments_prepared, segments_unprepared,
-    prepare_failures, segments_removed, ring_waits, left_syncs, interval_syncs, windows_mapped,
+    prepare_failures, segments_unsynced, segments_removed, ring_waits, left_syncs, interval_syncs, windows_mapped,
     windows_refused, windows_failed;
     sync_time => sync_nanos, roll_time => roll_nanos
 );

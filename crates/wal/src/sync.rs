@@ -27,6 +27,8 @@ pub(crate) struct GroupSync {
     has_leader: Mutex<bool>,
     changed: Condvar,
     fill_waiters: AtomicU64,
+    /// The position up to which somebody has asked for a sync; 0: nobody has.
+    asked: AtomicU64,
     /// Held from before a file's sync until its outcome is the log's: see [`Log::sync_file`].
     calls: Mutex<()>,
 }
@@ -147,13 +149,38 @@ impl Log {
         })
     }
 
+    /// Whether what is appended now is going to be synced soon: it was asked for, or is at intervals. While it is not,
+    /// what only makes syncs shorter is left out, and with it the disk's work for segments that are retired before.
+    pub(crate) fn expects_syncs(&self) -> bool {
+        let asked = self.syncing.asked.load(Ordering::Relaxed);
+        let is_recent = || self.reserved().get() - asked <= 2 * self.options.segment_bytes;
+        self.options.sync_interval.is_some() || (asked > 0 && is_recent())
+    }
+
+    /// Makes durable what stands before the position `upto`, where a segment that was left ends. All before it is filled.
+    pub(crate) fn sync_left(&self, upto: u64) -> Result<(), Error> {
+        let _alone = self.syncing.calls.lock();
+        self.round(upto)?;
+        self.syncing.wake_all();
+        Ok(())
+    }
+
     /// One round, by the leader: what is filled becomes durable.
     fn sync_filled(&self) -> Result<(), Error> {
         let _alone = self.syncing.calls.lock();
-        self.check()?;
         let filled = self.ring.published();
+        self.syncing.asked.store(filled, Ordering::Relaxed);
+        self.round(filled)
+    }
+
+    /// Syncs what holds something between the durable position and `upto`, which is filled. The caller holds `calls`.
+    fn round(&self, upto: u64) -> Result<(), Error> {
+        self.check()?;
         let durable = self.durable.load(Ordering::Acquire);
-        let segments = self.segments.lock().between(durable, filled);
+        if upto <= durable {
+            return Ok(());
+        }
+        let segments = self.segments.lock().between(durable, upto);
         let started = now();
         for segment in segments {
             if let Err(cause) = segment.file.sync_data() {
@@ -162,7 +189,7 @@ impl Log {
                 return self.check();
             }
         }
-        self.durable.store(filled, Ordering::Release);
+        self.durable.store(upto, Ordering::Release);
         self.counters.syncs.add(1);
         self.counters.sync_nanos.add_time(now().saturating_duration_since(started));
         Ok(())

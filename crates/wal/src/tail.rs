@@ -84,8 +84,8 @@ pub(crate) struct Cut {
     pub ticket: u64,
     /// The disk's helper should look.
     pub notice: bool,
-    /// Another window is used than before: the mapper should look.
-    pub turned: bool,
+    /// The mapper should look: another window is used than before, or none.
+    pub for_mapper: bool,
 }
 
 impl Tail {
@@ -136,13 +136,14 @@ impl Tail {
         self.payload_bytes += payload_len as u64;
         let turned = end > self.turn_at;
         let window = if turned { self.turn(start, end) } else { Arc::clone(&self.window) };
-        self.unmapped_records += u64::from(Arc::ptr_eq(&window, &self.plain));
+        let is_unmapped = Arc::ptr_eq(&window, &self.plain);
+        self.unmapped_records += u64::from(is_unmapped);
         let notice = end > self.notice_at;
         if notice {
             self.notice_at = notice_after(end, self.segment.capacity);
         }
         let place = Place { segment: self.segment.number, range: start..end };
-        Cut { place, window, ticket, notice, turned }
+        Cut { place, window, ticket, notice, for_mapper: turned || (notice && is_unmapped) }
     }
 
     /// The way to a place that the present window does not reach.
@@ -172,6 +173,14 @@ impl Tail {
         let is_mapped = !Arc::ptr_eq(&self.window, &self.plain);
         let last = self.ahead.back().or(is_mapped.then_some(&self.window));
         last.map_or(self.offset, |window| window.range.end.max(self.offset))
+    }
+
+    /// The position before which nobody is given a mapped window any more.
+    pub fn unmapped_before(&self) -> u64 {
+        let is_mapped = !Arc::ptr_eq(&self.window, &self.plain);
+        let first = is_mapped.then_some(&self.window).or(self.ahead.front());
+        let offset = first.map_or(self.offset, |window| window.range.start.min(self.offset));
+        self.segment.base() + offset
     }
 
     /// Adds a mapped window behind all others, if it belongs to this segment and is not passed yet.

@@ -3,7 +3,8 @@
 //! One mapper at a time maps the windows that follow the tail, in the open segment and then in the one that is ready,
 //! makes them resident, and hands them over; and unmaps those that all have left. The sum of what is mapped stays below
 //! a bound and, if there is a pool, is charged to it before it is mapped. Where mapping fails there is no window, and
-//! records are written instead; nobody waits for one.
+//! records are written instead; nobody waits for one. While few records are such as go through windows (large ones and
+//! those that are synced do not), none is mapped.
 //!
 //! Concurrency: `mapped` guards the list of what is mapped and is held while mapping; nobody on the way of an append
 //! takes it. A window in the list that nobody else holds is left for good: the tail and the ready segment got their
@@ -13,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use base::sync::Mutex;
+use base::sync::atomic::{AtomicU64, Ordering};
 use credit::{Permit, Pool};
 use vfs::{Access, ErrorKind};
 
@@ -25,6 +27,12 @@ const PAGE_BYTES: u64 = 4096;
 
 /// So many windows share what may be mapped.
 const WINDOWS: u64 = 4;
+
+/// To map so many bytes of the log costs about as much as to write one small record.
+const BYTES_PER_RECORD: u64 = 8 << 10;
+
+/// So many bytes are to be looked at before it is said anew whether mapping pays.
+const LOOK_BYTES: u64 = 1 << 20;
 
 /// A range of a segment's file, and the way to places in it.
 #[derive(Debug)]
@@ -57,16 +65,34 @@ pub(crate) struct Mapper {
     bytes_max: u64,
     /// What they are charged to.
     pool: Option<Pool>,
+    /// Records that are written whatever is mapped.
+    written: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     windows: Vec<Arc<Window>>,
     /// Mapping has failed, and is not tried again.
     is_off: bool,
+    /// There are enough records for windows.
+    pays: bool,
+    /// The log's end, and the records for windows before it, when that was last looked at.
+    looked_at: (u64, u64),
 }
 
 impl State {
+    /// Says anew whether mapping pays, once the log has grown by `step` bytes: it now ends at `end`, with so many
+    /// `records` for windows before that.
+    fn look(&mut self, (end, records): (u64, u64), step: u64) {
+        let (end_before, records_before) = self.looked_at;
+        let bytes = end.saturating_sub(end_before);
+        if bytes >= step {
+            let records_more = records.saturating_sub(records_before);
+            self.pays = records_more.saturating_mul(BYTES_PER_RECORD) >= bytes;
+            self.looked_at = (end, records);
+        }
+    }
+
     fn unmap_left(&mut self) {
         self.windows.retain(|window| Arc::strong_count(window) > 1);
     }
@@ -74,7 +100,18 @@ impl State {
 
 impl Mapper {
     pub fn new(bytes_max: u64, pool: Option<Pool>) -> Self {
-        Self { mapped: Mutex::new(State::default()), bytes_max, pool }
+        let state = State { windows: Vec::new(), is_off: false, pays: true, looked_at: (0, 0) };
+        Self { mapped: Mutex::new(state), bytes_max, pool, written: AtomicU64::new(0) }
+    }
+
+    /// A record is written that no window would be used for.
+    pub fn note_written(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The size of a window.
+    fn window_bytes(&self) -> u64 {
+        (self.bytes_max / WINDOWS / PAGE_BYTES).max(1) * PAGE_BYTES
     }
 
     /// Whether records may go through mapped memory.
@@ -102,7 +139,7 @@ impl Mapper {
     /// The window that begins at or behind `from`, or at 0 if that is in the first page: up to the next multiple of the windows' size, or the one behind that
     /// when little is left.
     fn window_from(&self, from: u64, capacity: u64) -> Option<Range<u64>> {
-        let size = (self.bytes_max / WINDOWS / PAGE_BYTES).max(1) * PAGE_BYTES;
+        let size = self.window_bytes();
         let start = from.next_multiple_of(PAGE_BYTES);
         let start = if from < PAGE_BYTES { 0 } else { start };
         let end = (start + size / 4).next_multiple_of(size).min(capacity);
@@ -132,7 +169,15 @@ impl Log {
         }
         let mut state = self.mapper.mapped.lock();
         state.unmap_left();
-        while !state.is_off
+        // Before the tail's records: what was reserved may not have been counted as written yet, not the other way round.
+        let written = self.mapper.written.load(Ordering::Relaxed);
+        let (end, records) = {
+            let tail = self.tail.lock();
+            (tail.end(), tail.records.saturating_sub(written))
+        };
+        state.look((end, records), LOOK_BYTES.min(self.mapper.window_bytes()));
+        while state.pays
+            && !state.is_off
             && self.failure().is_none()
             && let Some((segment, range)) = self.next_window()
         {

@@ -159,9 +159,14 @@ fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
 }
 
 fn open(fs: &DoubleFs) -> Arc<Wal> {
+    open_with(fs, WalOptions::default().unsynced_bytes_max)
+}
+
+fn open_with(fs: &DoubleFs, unsynced_bytes_max: u64) -> Arc<Wal> {
     let options = WalOptions {
         segment_bytes: 4096,
         open_records_max: 2,
+        unsynced_bytes_max,
         helper_threads: false,
         ..WalOptions::default()
     };
@@ -327,4 +332,35 @@ fn one_segment_for_two_who_need_it() {
         assert_eq!(log.current_segment(), base::SegmentNumber::new(2));
         assert!(fs.is_synced_in(1, 0) && fs.is_synced_in(2, LINK));
     });
+}
+
+/// The helper syncs the segment that was left while a writer syncs what comes behind it, and while it is retired: each
+/// says that something is durable only when all before it is, or is retired. Made to fail by leaving the first segment
+/// out of the writer's sync when the helper is at it, and by claiming, for the helper's sync, what is filled.
+#[test]
+fn a_left_segment_is_synced_beside_a_writer() {
+    for retires in [false, true] {
+        model(3, move || {
+            let fs = DoubleFs::new(None, false);
+            let log = open_with(&fs, 0);
+            let end = log.append(&[]).unwrap();
+            log.roll().unwrap();
+            let helper = {
+                let (fs, log) = (fs.clone(), Arc::clone(&log));
+                thread::spawn(move || {
+                    log.maintain();
+                    // By the helper, or by the writer, whose sync then counts as asked for.
+                    assert!(retires || (log.durable() >= end && fs.is_synced_in(1, 0)));
+                })
+            };
+            if retires {
+                log.retire_before(base::SegmentNumber::new(2)).unwrap();
+            }
+            let end = log.append(&[]).unwrap();
+            log.sync(end).unwrap();
+            assert!(log.durable() >= end && fs.is_synced_in(2, 0) && fs.is_synced_in(2, LINK));
+            assert!(retires || fs.is_synced_in(1, 0), "what is before was not synced");
+            helper.join().unwrap();
+        });
+    }
 }

@@ -13,10 +13,6 @@ use vfs::MappedRegion;
 use super::{Backend, Content, Positional};
 use crate::tail::Place;
 
-/// From this many bytes on a record is written by a system call: its cost is then a small part, and the windows are left
-/// to small records. (Records of 64 KiB: 15,300 and 16,500 a second written, 13,300 and 19,000 stored, in turn.)
-const LARGE_BYTES: u64 = 16 << 10;
-
 /// A mapped window of a segment's file.
 #[derive(Debug)]
 pub(crate) struct Mapped {
@@ -49,7 +45,7 @@ impl Backend for Mapped {
     fn put(&self, place: &mut Place, content: &Content<'_>) -> vfs::Result<()> {
         let (range, window) = (place.range(), self.range());
         let is_inside = window.start <= range.start && range.end <= window.end;
-        if content.is_synced || !is_inside || range.end - range.start >= LARGE_BYTES {
+        if !is_inside || content.is_written(range.end - range.start) {
             return self.file.put(place, content);
         }
         // The header of the first chunk goes last, so that a reader of half a record finds none at all.

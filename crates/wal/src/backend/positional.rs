@@ -1,19 +1,20 @@
-//! Positional writes into the file: no lock, one system call a record.
+//! Positional writes into the file: no lock, one system call a record, or a few for one of megabytes.
 
 use std::cell::Cell;
+use std::io::IoSlice;
 use std::sync::Arc;
 
-use base::record;
+use base::record::{self, HEADER_BYTES};
 
-use super::{Backend, Content};
+use super::{Backend, Content, LARGE_BYTES};
 use crate::tail::Place;
 
-/// The longest single write; a longer record is encoded and written in pieces of about this size, so that the buffer
-/// that each thread keeps stays small.
-const PIECE_BYTES: usize = 256 << 10;
+/// So many chunks of a long record go into one write: half a megabyte.
+const CHUNKS: usize = 16;
 
 thread_local! {
-    /// Where this thread encodes. Taken out while in use, so that whatever runs inside a write finds an empty one.
+    /// Where this thread gathers records that are not large. Taken out while in use, so that whatever runs inside a write
+    /// finds an empty one.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -23,21 +24,49 @@ pub(crate) struct Positional(pub Arc<dyn vfs::File>);
 
 impl Backend for Positional {
     fn put(&self, place: &mut Place, content: &Content<'_>) -> vfs::Result<()> {
+        let range = place.range();
+        if range.end - range.start < LARGE_BYTES {
+            self.put_gathered(range.start, content)
+        } else {
+            self.put_in_parts(range.start, content)
+        }
+    }
+}
+
+impl Positional {
+    /// Writes a record from a copy: for a short one that costs less than many parts do.
+    fn put_gathered(&self, at: u64, content: &Content<'_>) -> vfs::Result<()> {
         let mut buffer = BUFFER.take();
         buffer.clear();
-        let mut at = place.range().start;
-        let Content { salt, vouched, parts, .. } = *content;
-        let encoded = record::encode_with(at, salt, vouched, parts, |slice| {
-            if buffer.len() + slice.len() > PIECE_BYTES {
-                self.0.write_all_at(&buffer, at)?;
-                at += buffer.len() as u64;
-                buffer.clear();
-            }
-            buffer.extend_from_slice(slice);
-            Ok(())
-        });
-        let written = encoded.and_then(|()| self.0.write_all_at(&buffer, at));
+        for chunk in record::chunks(at, content.salt, content.vouched, content.parts) {
+            buffer.resize(buffer.len() + chunk.padding, 0);
+            buffer.extend_from_slice(&chunk.header);
+            chunk.body().for_each(|slice| buffer.extend_from_slice(slice));
+        }
+        let written = self.0.write_all_at(&buffer, at);
         BUFFER.set(buffer);
         written
+    }
+
+    /// Writes a record from where its parts are.
+    fn put_in_parts(&self, mut at: u64, content: &Content<'_>) -> vfs::Result<()> {
+        const PADDING: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
+        let mut chunks = record::chunks(at, content.salt, content.vouched, content.parts);
+        loop {
+            let group: Vec<_> = chunks.by_ref().take(CHUNKS).collect();
+            if group.is_empty() {
+                return Ok(());
+            }
+            let mut slices = Vec::with_capacity(4 * group.len());
+            for chunk in &group {
+                if chunk.padding > 0 {
+                    slices.push(IoSlice::new(&PADDING[..chunk.padding]));
+                }
+                slices.push(IoSlice::new(&chunk.header));
+                slices.extend(chunk.body().map(IoSlice::new));
+            }
+            self.0.write_parts_at(&mut slices, at)?;
+            at += group.iter().map(|chunk| chunk.encoded_len() as u64).sum::<u64>();
+        }
     }
 }

@@ -53,6 +53,8 @@ pub struct History {
     from: SegmentNumber,
     next: u64,
     options: WalOptions,
+    /// Hardly anything is synced.
+    is_lazy: bool,
     /// What the last log did.
     pub stats: WalStats,
 }
@@ -71,22 +73,23 @@ pub struct Ended;
 
 /// Every way for a record to its segment, with files that are used once and with files that are used again.
 pub fn variants() -> [WalOptions; 4] {
-    let with = |backend, spare_segments_max| WalOptions {
+    let with = |backend, spare_segments_max, unsynced_bytes_max| WalOptions {
         open_records_max: 8,
         backend,
         spare_segments_max,
+        unsynced_bytes_max,
         ..small()
     };
     [
-        with(LogBackend::Positional, 0),
-        with(LogBackend::Positional, 2),
-        with(LogBackend::Mapped, 0),
-        with(LogBackend::Mapped, 2),
+        with(LogBackend::Positional, 0, 0),
+        with(LogBackend::Positional, 2, 1 << 20),
+        with(LogBackend::Mapped, 0, 1 << 20),
+        with(LogBackend::Mapped, 2, 10_000),
     ]
 }
 
 impl History {
-    pub fn new(options: &WalOptions) -> Self {
+    pub fn new(options: &WalOptions, is_lazy: bool) -> Self {
         let options = options.clone();
         Self {
             items: Vec::new(),
@@ -94,6 +97,7 @@ impl History {
             from: NOTHING,
             next: 0,
             options,
+            is_lazy,
             stats: WalStats::default(),
         }
     }
@@ -139,8 +143,9 @@ impl History {
                 if is_failed(log) { Err(Ended) } else { Ok(()) }
             }
             0..=8 => self.write(log, rng, 1, false),
-            9..=12 => self.write(log, rng, 1, true),
-            13..=15 => self.write(log, rng, 4, rng.clone().below(2) == 0),
+            9..=12 => self.write(log, rng, 1, !self.is_lazy),
+            13..=15 => self.write(log, rng, 4, !self.is_lazy && rng.clone().below(2) == 0),
+            16 if self.is_lazy && rng.below(4) > 0 => self.write(log, rng, 1, false),
             16 => self.sync(log, self.items.len()),
             17 | 18 => over(log.roll()),
             _ => {
@@ -160,6 +165,7 @@ impl History {
         let mut open = Vec::new();
         for _ in 0..count {
             let len = match rng.below(16) {
+                0 if rng.below(4) == 0 => 16_000 + rng.below(60_000),
                 0 => rng.below(9000),
                 1..=3 => 8 + rng.below(1500),
                 _ => 8 + rng.below(120),

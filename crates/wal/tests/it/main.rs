@@ -13,3 +13,4 @@ mod history;
 mod kit;
 mod recycled;
 mod tailing;
+mod unsynced;

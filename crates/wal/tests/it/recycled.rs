@@ -345,8 +345,12 @@ fn a_helpers_failed_sync_ends_the_log() {
     for (operation, effect) in
         [(Operation::SyncData, Effect::FailSync), (Operation::SyncRange, Effect::FailSync)]
     {
-        let options = WalOptions { segment_bytes: 4 << 20, ..mapped() };
+        let options = WalOptions { segment_bytes: 4 << 20, unsynced_bytes_max: 0, ..mapped() };
         let (fs, log) = fresh(options);
+        if operation == Operation::SyncRange {
+            // Write-back is started where syncs are asked for.
+            log.append_synced(&[b"x"]).unwrap();
+        }
         fs.inject(Fault::new(operation, effect).on_path("000001"));
         log.append(&[&vec![1; 2 << 20]]).unwrap();
         log.roll().unwrap();
