@@ -35,6 +35,9 @@ impl BlockCache for QuickCache {
     fn insert(&self, table: FileNumber, offset: u64, block: Block) {
         self.0.insert((table, offset), block);
     }
+    fn keep(&self, _: usize) -> bool {
+        true
+    }
 }
 
 fn cache(table: u64, bytes: u64) -> BlockCacheHandle {
@@ -75,6 +78,15 @@ fn value(random: &mut Random) -> [u8; VALUE_BYTES] {
 
 fn write(file: Arc<dyn File>, compression: Compression, entries: u64) -> u64 {
     let options = TableOptions { compression, ..TableOptions::default() };
+    write_with(file, options, entries, user_key)
+}
+
+fn write_with(
+    file: Arc<dyn File>,
+    options: TableOptions,
+    entries: u64,
+    user_key: impl Fn(u64) -> [u8; 16],
+) -> u64 {
     let mut random = Random(88_172_645_463_325_252);
     let mut writer = TableWriter::new(file, options);
     for number in 0..entries {
@@ -217,5 +229,76 @@ fn new_file(fs: &RealFs, path: &Path) -> Arc<dyn File> {
     fs.create(path).expect("a new file")
 }
 
-criterion_group!(benches, reading, writing);
+/// Sizes of blocks and distances of restarts: 1,000,000 entries of 16 and 100 bytes, not compressed, of which the cache
+/// holds half, as in the engine's comparison.
+fn shapes(criterion: &mut Criterion) {
+    const ENTRIES: u64 = 1_000_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let fs = RealFs::new();
+    for (block_kib, restart_interval) in [(16, 16), (8, 16), (4, 16), (4, 4)] {
+        let name = format!("{block_kib} KiB, restarts {restart_interval}");
+        let path = dir.path().join(&name);
+        let options = TableOptions {
+            compression: Compression::None,
+            block_bytes: block_kib << 10,
+            restart_interval,
+            ..TableOptions::default()
+        };
+        let bytes = write_with(fs.create(&path).expect("a new file"), options, ENTRIES, key_bytes);
+        let file = fs.open(&path, Access::Read).expect("the file just written");
+        let table = Arc::new(Table::open(file, Some(cache(1, 64 << 20))).expect("a table"));
+        let properties = table.properties();
+        println!(
+            "{name}: file {bytes}, index {}, open table {} bytes",
+            properties.index_stored_bytes,
+            table.memory_bytes()
+        );
+        let mut group = criterion.benchmark_group("shape");
+        let mut random = Random(1);
+        let mut get = |count| {
+            for _ in 0..count {
+                let key = key_bytes(random.next() % ENTRIES * 2);
+                let found = table.get(black_box(&key), SeqNo::MAX).expect("a sound table");
+                assert!(found.is_some());
+            }
+        };
+        get(1_000_000);
+        group.bench_function(format!("get, {name}"), |bencher| bencher.iter(|| get(1)));
+        let mut cursor = table.cursor();
+        let mut random = Random(2);
+        group.bench_function(format!("seek and 100 entries, {name}"), |bencher| {
+            bencher.iter(|| {
+                let key = key_bytes(random.next() % ENTRIES * 2);
+                cursor.seek(InternalKeyRef::seek_at(&key, SeqNo::MAX)).expect("a sound table");
+                for _ in 0..100 {
+                    if cursor.is_valid() {
+                        black_box(cursor.value());
+                        cursor.next().expect("a sound table");
+                    }
+                }
+            });
+        });
+        group.sample_size(10);
+        group.bench_function(format!("forward, {name}"), |bencher| {
+            bencher.iter(|| {
+                let options = ScanOptions { fill_cache: false, ..ScanOptions::default() };
+                let mut cursor = table.cursor_with(options);
+                cursor.seek_to_first().expect("a sound table");
+                while cursor.is_valid() {
+                    black_box((cursor.key(), cursor.value()));
+                    cursor.next().expect("a sound table");
+                }
+            });
+        });
+    }
+}
+
+/// The keys of the engine's comparison: a number, and eight bytes that are always the same.
+fn key_bytes(number: u64) -> [u8; 16] {
+    let mut key = [b'k'; 16];
+    key[..8].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+criterion_group!(benches, reading, writing, shapes);
 criterion_main!(benches);

@@ -147,8 +147,8 @@ pub struct ScanOptions {
     /// Whether the checksums of data blocks that are read from the file are verified. Default true; see
     /// [`ReadBlocks::verify_checksums`].
     pub verify_checksums: bool,
-    /// When a scan goes on from block to block, the most bytes that are read from the file at once; 0 is one block
-    /// at a time. Default 256 KiB. The cursor holds a buffer of that size from then on.
+    /// When a scan goes on from block to block, how many bytes ahead at most the system is told to read from the disk
+    /// into its page cache; 0 is none. Default 256 KiB. The cursor itself holds one block, whatever this is.
     pub readahead_bytes: usize,
 }
 

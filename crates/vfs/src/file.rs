@@ -70,6 +70,12 @@ pub trait File: Send + Sync + Debug {
         read
     }
 
+    /// Says that `[offset, offset + len)` will be read soon, so that the system can begin to read it from the
+    /// disk meanwhile. Only a hint: where there is no such call, or it fails, nothing happens.
+    fn will_read(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Writes all of `buf` at `offset`, extending the file where needed. Writing beyond the end
     /// leaves a hole; writing nothing does nothing.
     ///

@@ -20,6 +20,54 @@ struct Kept {
     value: usize,
 }
 
+/// A user key that is put together step by step.
+///
+/// Suffixes are mostly short, and a copy of a length that is known is two moves where another is a call: so up to
+/// [`KeyBuffer::STRIDE`] bytes are copied as that many, the rest being whatever follows in the block.
+struct KeyBuffer {
+    /// The key, and room behind it.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl KeyBuffer {
+    const STRIDE: usize = 16;
+
+    fn new() -> Self {
+        Self { bytes: Vec::new(), len: 0 }
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Keeps the first `shared` bytes, of which there are so many, and appends `suffix` of `data`.
+    #[inline]
+    fn set(&mut self, shared: usize, data: &[u8], suffix: Range<usize>) {
+        let len = shared + suffix.len();
+        let from = data.get(suffix.start..).and_then(<[u8]>::first_chunk::<{ Self::STRIDE }>);
+        let to = self.bytes.get_mut(shared..).and_then(<[u8]>::first_chunk_mut::<{ Self::STRIDE }>);
+        match (from, to) {
+            (Some(from), Some(to)) if suffix.len() <= Self::STRIDE => *to = *from,
+            _ => self.set_long(shared, &data[suffix]),
+        }
+        self.len = len;
+    }
+
+    #[cold]
+    fn set_long(&mut self, shared: usize, suffix: &[u8]) {
+        self.bytes.truncate(shared);
+        self.bytes.extend_from_slice(suffix);
+        self.bytes.resize(shared + suffix.len() + Self::STRIDE, 0);
+    }
+
+    fn set_whole(&mut self, key: &[u8]) {
+        self.set_long(0, key);
+        self.len = key.len();
+    }
+}
+
 /// Walks the entries of one block. Not valid until a seek; not valid after an error.
 pub(crate) struct BlockIter {
     block: Option<Block>,
@@ -27,7 +75,7 @@ pub(crate) struct BlockIter {
     /// Where the current entry begins and ends.
     at: usize,
     end: usize,
-    key: Vec<u8>,
+    key: KeyBuffer,
     seq: SeqNo,
     kind: ValueKind,
     value: Range<usize>,
@@ -43,7 +91,7 @@ impl BlockIter {
             valid: false,
             at: 0,
             end: 0,
-            key: Vec::new(),
+            key: KeyBuffer::new(),
             seq: SeqNo::ZERO,
             kind: ValueKind::Put,
             value: 0..0,
@@ -64,6 +112,7 @@ impl BlockIter {
         self.reset();
     }
 
+    #[inline]
     pub(crate) fn is_valid(&self) -> bool {
         self.valid
     }
@@ -73,10 +122,12 @@ impl BlockIter {
         self.at
     }
 
+    #[inline]
     pub(crate) fn key(&self) -> InternalKeyRef<'_> {
-        InternalKeyRef::new(&self.key, self.seq, self.kind)
+        InternalKeyRef::new(self.key.as_slice(), self.seq, self.kind)
     }
 
+    #[inline]
     pub(crate) fn value(&self) -> &[u8] {
         self.block.as_ref().map_or(&[], |block| &block.data()[self.value.clone()])
     }
@@ -85,6 +136,7 @@ impl BlockIter {
         self.block.as_ref().map_or_else(Bytes::new, |block| block.slice(self.value.clone()))
     }
 
+    #[inline]
     fn reset(&mut self) {
         self.valid = false;
         self.kept.clear();
@@ -111,14 +163,14 @@ impl BlockIter {
         self.reset();
         let Some(block) = &self.block else { return Ok(()) };
         let Some(landing) = block.first_at_or_after(target)? else { return Ok(()) };
-        self.key.clear();
-        self.key.extend_from_slice(&target.user_key[..landing.entry.shared]);
-        self.key.extend_from_slice(&block.data()[landing.entry.suffix.clone()]);
+        self.key.set_whole(&target.user_key[..landing.entry.shared]);
+        self.key.set(landing.entry.shared, block.data(), landing.entry.suffix.clone());
         self.at = landing.at;
         self.end = landing.entry.end;
         self.stand(landing.trailer, landing.value)
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<(), Malformed> {
         self.reset();
         self.step_to(self.end)
@@ -137,7 +189,7 @@ impl BlockIter {
             return Ok(());
         }
         if at == 0 {
-            self.key.clear();
+            self.key.len = 0;
         }
         let entry = block.entry_at(at)?;
         apply(&mut self.key, block, &entry, at)?;
@@ -168,13 +220,13 @@ impl BlockIter {
         let restart = last_restart_before(block, end)?;
         self.kept_keys.clear();
         let mut at = block.restart_offset(restart)?;
-        self.key.clear();
+        self.key.len = 0;
         while at < end {
             let entry = block.entry_at(at)?;
             apply(&mut self.key, block, &entry, at)?;
             let (trailer, value) = block.trailer_of(&entry)?;
             let start = self.kept_keys.len();
-            self.kept_keys.extend_from_slice(&self.key);
+            self.kept_keys.extend_from_slice(self.key.as_slice());
             let key = start..self.kept_keys.len();
             self.kept.push(Kept { at, end: entry.end, key, trailer, value });
             at = entry.end;
@@ -191,8 +243,7 @@ impl BlockIter {
 
     fn take_kept(&mut self) -> Result<(), Malformed> {
         let Some(kept) = self.kept.pop() else { return Ok(()) };
-        self.key.clear();
-        self.key.extend_from_slice(&self.kept_keys[kept.key]);
+        self.key.set_whole(&self.kept_keys[kept.key]);
         self.at = kept.at;
         self.end = kept.end;
         self.stand(kept.trailer, kept.value)
@@ -201,12 +252,11 @@ impl BlockIter {
 
 /// Turns the key before `entry` into the key of `entry`.
 #[inline]
-fn apply(key: &mut Vec<u8>, block: &Block, entry: &RawEntry, at: usize) -> Result<(), Malformed> {
-    if entry.shared > key.len() {
+fn apply(key: &mut KeyBuffer, block: &Block, entry: &RawEntry, at: usize) -> Result<(), Malformed> {
+    if entry.shared > key.len {
         return Err(overlong(at));
     }
-    key.truncate(entry.shared);
-    key.extend_from_slice(&block.data()[entry.suffix.clone()]);
+    key.set(entry.shared, block.data(), entry.suffix.clone());
     Ok(())
 }
 

@@ -110,69 +110,19 @@ impl TableCursor {
         let handle = self.handle_at(entry)?;
         if self.loaded != Some(handle) {
             self.leave();
-            let block = self.fetch(handle, entry)?;
+            let fetcher = &self.table.fetcher;
+            let block = match fetcher.cached(handle, BlockKind::Data) {
+                Some(block) => block,
+                None => {
+                    self.readahead.reads(handle, &*fetcher.file, fetcher.limit);
+                    fetcher.load_data_block(handle, self.options.blocks())?
+                }
+            };
             self.data.set_block(block);
             self.loaded = Some(handle);
         }
         self.entry = entry;
         Ok(())
-    }
-
-    fn fetch(&mut self, handle: Handle, entry: usize) -> Result<Block, Error> {
-        let fetcher = &self.table.fetcher;
-        if let Some(block) = fetcher.cached(handle, BlockKind::Data) {
-            return Ok(block);
-        }
-        if self.readahead.stored(handle).is_none() {
-            let Some((direction, bytes_max)) = self.readahead.wanted() else {
-                return fetcher.data_block(handle, self.options.blocks());
-            };
-            let (start, end) = self.stretch(handle, entry, direction, bytes_max)?;
-            self.readahead.fill(&self.table.fetcher, start, end)?;
-        }
-        let fetcher = &self.table.fetcher;
-        let stored = self.readahead.stored(handle).unwrap_or_default();
-        let how = self.options.blocks();
-        let block = fetcher.decode_block(stored, handle, BlockKind::Data, how.verify_checksums)?;
-        fetcher.offer(handle, &block, how);
-        Ok(block)
-    }
-
-    /// From where to where the file holds the block at `handle` and those next to it in `direction`, adjacent, in the
-    /// same partition, and of `bytes_max` in all unless the first alone is larger.
-    fn stretch(
-        &self,
-        handle: Handle,
-        entry: usize,
-        direction: Direction,
-        bytes_max: usize,
-    ) -> Result<(u64, u64), Error> {
-        let fetcher = &self.table.fetcher;
-        let ends = |handle: Handle| -> Result<(u64, u64), Error> {
-            let in_data = fetcher.damaged(handle.offset, BlockKind::Data);
-            let handle = handle.check(fetcher.limit).map_err(in_data)?;
-            Ok((handle.offset, handle.offset + handle.stored_bytes() as u64))
-        };
-        let (mut start, mut end) = ends(handle)?;
-        let mut entry = entry;
-        loop {
-            entry = match direction {
-                Direction::Forward if entry + 1 < self.blocks() => entry + 1,
-                Direction::Backward if entry > 0 => entry - 1,
-                _ => break,
-            };
-            let (next_start, next_end) = ends(self.handle_at(entry)?)?;
-            let is_adjacent = match direction {
-                Direction::Forward => next_start == end,
-                Direction::Backward => next_end == start,
-            };
-            if !is_adjacent || next_end.max(end) - next_start.min(start) > bytes_max as u64 {
-                break;
-            }
-            start = start.min(next_start);
-            end = end.max(next_end);
-        }
-        Ok((start, end))
     }
 
     /// Goes to the first entry of the block after this one, if there is one.

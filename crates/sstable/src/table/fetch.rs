@@ -31,8 +31,9 @@ impl Fetcher {
         }
     }
 
+    /// The data block at `handle`, which is not in the cache.
     #[cold]
-    fn load_data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
+    pub(super) fn load_data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
         let block = self.read_block_as(handle, BlockKind::Data, how.verify_checksums)?;
         self.offer(handle, &block, how);
         Ok(block)
@@ -140,10 +141,6 @@ impl Fetcher {
         } else {
             Trailer::open_unverified(stored, kind)
         }
-    }
-
-    pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), Error> {
-        self.file.read_exact_at(buf, offset).map_err(Error::io("read"))
     }
 
     /// Makes an error of what a decoder says of the block at `offset`.

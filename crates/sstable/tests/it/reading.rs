@@ -84,27 +84,46 @@ fn a_scan_fills_the_cache_only_if_it_should() {
     }
 }
 
+/// Of a long scan nearly all is announced, each byte once, in stretches of up to the limit; of a short one nothing.
 #[test]
-fn a_scan_in_either_direction_reads_many_blocks_at_once() {
+fn a_scan_in_either_direction_says_what_it_will_read() {
     let entries = numbered(20_000, 100);
     let bytes = table_bytes(plain(), &entries);
-    for is_forward in [true, false] {
-        let mut counts = Vec::new();
-        for readahead_bytes in [0, 256 << 10] {
-            let file = Recorder::new(file_of(&bytes));
-            let table = Arc::new(Table::open(Arc::clone(&file) as _, None).unwrap());
-            file.take();
-            let scan = ScanOptions { readahead_bytes, ..ScanOptions::default() };
-            let cursor = &mut table.cursor_with(scan);
-            let all = if is_forward { forward(cursor) } else { backward(cursor) };
-            assert!(all.unwrap() == entries);
-            let calls = file.take();
-            for call in &calls {
-                assert!(matches!(call, Call::Read { len: 1..=0x4_0000 }), "{call:?}");
-            }
-            counts.push(calls.len());
+    for (is_forward, readahead_bytes) in
+        [(true, 0), (false, 0), (true, 256 << 10), (false, 256 << 10)]
+    {
+        let file = Recorder::new(file_of(&bytes));
+        let table = Arc::new(Table::open(Arc::clone(&file) as _, None).unwrap());
+        let scan = ScanOptions { readahead_bytes, ..ScanOptions::default() };
+        let cursor = &mut table.cursor_with(scan);
+        cursor.seek(InternalKeyRef::seek_at(b"key00005000", SeqNo::MAX)).unwrap();
+        (0..100).for_each(|_| cursor.next().unwrap());
+        (0..100).for_each(|_| cursor.prev().unwrap());
+        let is_told = |call: &Call| matches!(call, Call::WillRead { .. });
+        assert!(!file.take().iter().any(is_told), "a short walk announces");
+        let all = if is_forward { forward(cursor) } else { backward(cursor) };
+        assert!(all.unwrap() == entries);
+        let mut told: Vec<_> = file
+            .take()
+            .into_iter()
+            .filter_map(|call| match call {
+                Call::WillRead { offset, len } => Some((offset, len)),
+                _ => None,
+            })
+            .collect();
+        if readahead_bytes == 0 {
+            assert_eq!(told, []);
+            continue;
         }
-        assert!(counts[1] * 4 < counts[0], "reads without and with readahead: {counts:?}");
+        assert_eq!(
+            told[..2].iter().map(|&(_, len)| len).collect::<Vec<_>>(),
+            [64 << 10, 128 << 10]
+        );
+        told.sort_unstable();
+        assert!(told.iter().all(|&(_, len)| len <= 256 << 10), "{told:?}");
+        assert!(told.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{told:?}");
+        let sum: u64 = told.iter().map(|&(_, len)| len).sum();
+        assert!(sum + (64 << 10) > bytes.len() as u64, "{sum} of {}", bytes.len());
     }
 }
 

@@ -7,6 +7,7 @@ use vfs::{Access, File, MappedRegion, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Read { len: u64 },
+    WillRead { offset: u64, len: u64 },
     Write { offset: u64, len: u64 },
     SyncRange { offset: u64, len: u64, wait: bool },
     SyncAll,
@@ -43,6 +44,10 @@ impl File for Recorder {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         self.note(Call::Read { len: buf.len() as u64 });
         self.inner.read_at(buf, offset)
+    }
+    fn will_read(&self, offset: u64, len: u64) {
+        self.note(Call::WillRead { offset, len });
+        self.inner.will_read(offset, len);
     }
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.note(Call::Write { offset, len: buf.len() as u64 });

@@ -161,7 +161,7 @@ fn the_file_is_handed_to_the_disk_as_it_is_written() {
                     handed_over += len;
                     assert_eq!(handed_over, written);
                 }
-                Call::SyncAll | Call::Read { .. } => {}
+                Call::SyncAll | Call::Read { .. } | Call::WillRead { .. } => {}
             }
         }
         assert_eq!(written, summary.file_bytes);

@@ -107,6 +107,10 @@ impl File for RealFile {
         Err(self.error(Operation::Read, read).with_range(offset, len as u64))
     }
 
+    fn will_read(&self, offset: u64, len: u64) {
+        sys::will_read(&self.file, offset, len);
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         let write = || {
             let file = self.writable()?;

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::fill::fill_with_zeros;
@@ -29,6 +30,12 @@ pub(super) fn read_onto(
     // SAFETY: `pread` returns the part of `room` that it initialised, which begins where `buf` ends.
     unsafe { buf.set_len(before + read) };
     Ok(read)
+}
+
+pub(super) fn will_read(file: &File, offset: u64, len: u64) {
+    let Some(len) = NonZeroU64::new(len) else { return };
+    // A hint that fails changes nothing: the read that follows will say what is wrong.
+    rustix::fs::fadvise(file, offset, Some(len), Advice::WillNeed).unwrap_or_default();
 }
 
 pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {

@@ -130,6 +130,9 @@ fn reads_stop_at_the_end(fs: &dyn Fs, dir: &Path) {
     assert_eq!(error.range(), Some((9000, 6000)));
     assert!(error.io_error().to_string().contains("found 1000"), "{}", error.io_error());
 
+    file.will_read(1000, 5000);
+    file.will_read(1 << 40, u64::MAX);
+    file.will_read(0, 0);
     let mut grown = b"before".to_vec();
     file.read_exact_onto(&mut grown, 3000, 500).unwrap();
     file.read_exact_onto(&mut grown, 0, 500).unwrap();
