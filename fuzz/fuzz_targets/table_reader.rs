@@ -1,8 +1,8 @@
 //! Any file is taken for a table without a panic, nothing is allocated that its size does not warrant, and a table that
 //! passes verification is read alike by every way there is.
 //!
-//! The input's first byte says how the file is made: its contents as they are (0), or a good table of one compression or
-//! another with changes (a place, two bytes, and a byte for it), after which all checksums are made right (bit 7), so
+//! The input's first byte says how the file is made: of its contents as they are, or (bit 6) of a good table of one
+//! compression or another, with changes (a place, two bytes, and a byte for it), after which all checksums are made right (bit 5), so
 //! that what stands behind them is reached.
 #![no_main]
 
@@ -132,7 +132,7 @@ fn contents(data: &[u8]) -> Vec<u8> {
         let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % bytes.len();
         bytes[at] = change[2];
     }
-    if how & 0x80 != 0 {
+    if how & 0x20 != 0 {
         seal(&mut bytes, &good.blocks);
     }
     bytes
