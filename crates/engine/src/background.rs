@@ -1,4 +1,4 @@
-//! How background threads are woken, how their progress is waited for, and how they end.
+//! How the progress of background threads is waited for, and how they end.
 
 use std::sync::Arc;
 
@@ -6,62 +6,6 @@ use base::sync::thread::{self, JoinHandle};
 use base::sync::{Condvar, Instant, Mutex};
 
 use crate::error::Error;
-
-/// Wakes one background thread. A wake that comes while the thread is busy is not lost.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    state: Mutex<SignalState>,
-    woken: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct SignalState {
-    is_pending: bool,
-    is_stopped: bool,
-}
-
-impl Signal {
-    /// There is something to do.
-    pub(crate) fn notify(&self) {
-        self.state.lock().is_pending = true;
-        self.woken.notify_one();
-    }
-
-    /// The thread has to end.
-    pub(crate) fn stop(&self) {
-        self.state.lock().is_stopped = true;
-        self.woken.notify_all();
-    }
-
-    /// Whether the thread has to end.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.state.lock().is_stopped
-    }
-
-    /// Waits until there is something to do; `false` when the thread has to end.
-    pub(crate) fn wait(&self) -> bool {
-        let mut state = self.state.lock();
-        loop {
-            if state.is_stopped {
-                return false;
-            }
-            if std::mem::take(&mut state.is_pending) {
-                return true;
-            }
-            state = self.woken.wait(state);
-        }
-    }
-
-    /// Does nothing until `deadline`, whatever there is to do; `false` when the thread has to end.
-    pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
-        let mut state = self.state.lock();
-        let mut is_over = false;
-        while !state.is_stopped && !is_over {
-            (state, is_over) = self.woken.wait_until(state, deadline);
-        }
-        !state.is_stopped
-    }
-}
 
 /// Lets any number of threads wait until background work has changed something.
 #[derive(Debug, Default)]
@@ -175,19 +119,6 @@ impl Threads {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wake_while_busy_is_not_lost_and_a_stop_ends() {
-        let signal = Signal::default();
-        signal.notify();
-        assert!(signal.wait());
-        signal.notify();
-        let until = base::sync::now() + base::sync::Duration::from_millis(20);
-        assert!(signal.pause_until(until) && base::sync::now() >= until);
-        assert!(signal.wait()); // the wake that came before the pause
-        signal.stop();
-        assert!(!signal.wait() && !signal.pause_until(until) && signal.is_stopped());
-    }
 
     #[derive(Default)]
     struct Shared {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
-use base::sync::{ArcCell, Duration, Mutex, thread};
+use base::sync::{ArcCell, Duration, Mutex, Signal, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::{ChildError, Pool};
 use memtable::{Chunk, ChunkCache, Memtable, Space};
@@ -24,7 +24,7 @@ use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
 use vfs::{DirEntry, FileLock, Fs};
 use wal::{RecoverError, Recovered, RecoveryMode, Wal};
 
-use crate::background::{Progress, Signal, Threads};
+use crate::background::{Progress, Threads};
 use crate::budget::Budget;
 use crate::commit::state::{CommitState, FamilyState, FlushReason, Sealed};
 use crate::error::Error;

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use base::FileNumber;
 use base::ring::CompletionRing;
 use base::sync::atomic::AtomicUsize;
-use base::sync::{ArcCell, Mutex};
+use base::sync::{ArcCell, Mutex, Signal};
 use credit::Pool;
 use memtable::ChunkCache;
 use version::{PinReport, pick::CompactionOptions};
 use vfs::FileLock;
 use wal::Wal;
 
-use crate::background::{OnPanic, Progress, Signal, Threads};
+use crate::background::{OnPanic, Progress, Threads};
 use crate::budget::Budget;
 use crate::commit::state::CommitState;
 use crate::compaction::ManualCompactions;

@@ -10,63 +10,13 @@
 
 use base::sync::atomic::Ordering;
 use base::sync::thread::{self, JoinHandle};
-use base::sync::{Arc, Condvar, Instant, Mutex, now};
+use base::sync::{Arc, Instant, Mutex, Signal, now};
 
 use crate::error::{Error, Failure};
 use crate::log::Log;
 
 /// Write-back is started in steps of at least this size.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
-
-/// Wakes one helper. A wake that comes while it is busy is not lost.
-#[derive(Debug, Default)]
-struct Signal {
-    state: Mutex<SignalState>,
-    woken: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct SignalState {
-    is_pending: bool,
-    is_stopped: bool,
-}
-
-impl Signal {
-    fn notify(&self) {
-        let was_pending = std::mem::replace(&mut self.state.lock().is_pending, true);
-        if !was_pending {
-            self.woken.notify_one();
-        }
-    }
-
-    fn stop(&self) {
-        self.state.lock().is_stopped = true;
-        self.woken.notify_all();
-    }
-
-    /// Waits until there is something to do, or `deadline`; `false` when the thread has to end.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        let mut state = self.state.lock();
-        loop {
-            if state.is_stopped {
-                return false;
-            }
-            if std::mem::take(&mut state.is_pending) {
-                return true;
-            }
-            match deadline {
-                None => state = self.woken.wait(state),
-                Some(deadline) => {
-                    let (guard, timed_out) = self.woken.wait_until(state, deadline);
-                    if timed_out && !guard.is_stopped {
-                        return true;
-                    }
-                    state = guard;
-                }
-            }
-        }
-    }
-}
 
 /// How the helpers are woken, and how far they are.
 #[derive(Debug, Default)]
@@ -160,14 +110,14 @@ impl Drop for PanicGuard<'_> {
 
 fn run_map(log: &Log) {
     let _guard = PanicGuard(log);
-    while log.helpers.map.wait(None) {
+    while log.helpers.map.wait() {
         log.map_ahead();
     }
 }
 
 fn run_disk(log: &Log) {
     let _guard = PanicGuard(log);
-    while log.helpers.disk.wait(log.next_interval()) {
+    while log.helpers.disk.wait_until(log.next_interval()) {
         log.keep_up();
     }
 }

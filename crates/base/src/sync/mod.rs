@@ -17,5 +17,8 @@ mod model;
 #[cfg(any(loom, shuttle))]
 pub use model::*;
 
+mod signal;
+pub use signal::Signal;
+
 pub use std::sync::{Arc, OnceLock};
 pub use std::time::{Duration, Instant};
