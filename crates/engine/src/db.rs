@@ -16,7 +16,7 @@ use crate::commit::state::FamilyState;
 use crate::error::Error;
 use crate::options::{Options, WriteOptions};
 use crate::read::Iter;
-use crate::read::iter::SnapshotGuard;
+use crate::read::iter::{ScanHow, SnapshotGuard};
 use crate::recovery;
 use crate::shared::{Owner, Shared};
 use crate::stats::Stats;
@@ -335,7 +335,12 @@ impl Family {
     /// # Errors
     /// As [`Db::iter`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        Iter::new(self.db.read_now(), self.id, Bound::Unbounded, Bound::Unbounded)
+        Iter::new(
+            self.db.read_now(),
+            self.id,
+            (Bound::Unbounded, Bound::Unbounded),
+            ScanHow::default(),
+        )
     }
 
     /// As [`Db::range`], in this family.
@@ -343,8 +348,7 @@ impl Family {
     /// # Errors
     /// As [`Db::range`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
-        let (lower, upper) = copied(&bounds);
-        Iter::new(self.db.read_now(), self.id, lower, upper)
+        Iter::new(self.db.read_now(), self.id, copied(&bounds), ScanHow::default())
     }
 }
 
@@ -383,7 +387,12 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::iter`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        Iter::new(self.guard.clone(), FamilyId::DEFAULT, Bound::Unbounded, Bound::Unbounded)
+        Iter::new(
+            self.guard.clone(),
+            FamilyId::DEFAULT,
+            (Bound::Unbounded, Bound::Unbounded),
+            ScanHow::default(),
+        )
     }
 
     /// As [`Db::range`], as of the snapshot.
@@ -391,8 +400,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::range`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
-        let (lower, upper) = copied(&bounds);
-        Iter::new(self.guard.clone(), FamilyId::DEFAULT, lower, upper)
+        Iter::new(self.guard.clone(), FamilyId::DEFAULT, copied(&bounds), ScanHow::default())
     }
 
     /// As [`Family::range`], as of the snapshot.
@@ -405,8 +413,7 @@ impl Snapshot {
         bounds: impl RangeBounds<K>,
     ) -> Result<Iter, Error> {
         self.check(family)?;
-        let (lower, upper) = copied(&bounds);
-        Iter::new(self.guard.clone(), family.id, lower, upper)
+        Iter::new(self.guard.clone(), family.id, copied(&bounds), ScanHow::default())
     }
 
     fn check(&self, family: &Family) -> Result<(), Error> {

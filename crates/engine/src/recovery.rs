@@ -32,6 +32,7 @@ use crate::flush::{Outputs, Unapplied};
 use crate::health::Health;
 use crate::options::Options;
 use crate::read::view::ReadView;
+use crate::read::walk::Walks;
 use crate::shared::Shared;
 use crate::snapshot::SnapshotList;
 use crate::stall::Gate;
@@ -86,7 +87,8 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         seekers: AtomicUsize::new(0),
         view: ArcCell::new(Arc::new(view)),
         versions,
-        tables,
+        tables: Arc::new(tables),
+        walks: Walks::default(),
         snapshots: SnapshotList::default(),
         gate: Gate::new(&options),
         counters: Counters::default(),

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::options::Options;
 use crate::read::view::ReadView;
+use crate::read::walk::Walks;
 use crate::snapshot::SnapshotList;
 use crate::stall::Gate;
 use crate::stats::{Counters, LevelStats, StallCause, Stats, read};
@@ -51,7 +52,9 @@ pub(crate) struct Shared {
     pub(crate) seekers: AtomicUsize,
     pub(crate) view: ArcCell<ReadView>,
     pub(crate) versions: VersionSet,
-    pub(crate) tables: TableStore,
+    pub(crate) tables: Arc<TableStore>,
+    /// What open iterators keep.
+    pub(crate) walks: Walks,
     pub(crate) snapshots: SnapshotList,
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
@@ -121,6 +124,7 @@ impl Shared {
             return Ok(());
         }
         self.pool.close();
+        self.walks.revoke();
         self.wake_everybody();
         for signal in [&self.flush_signal, &self.compaction_signal, &*self.janitor_signal] {
             signal.stop();

@@ -113,6 +113,13 @@ impl<H> FamilyLevels<H> {
         self.levels.get(level).map_or(&[], |tables| &tables[..])
     }
 
+    /// The tables of level `level` as [`FamilyLevels::level`] gives them, to be kept: this keeps no file from being
+    /// removed, which the version does.
+    #[must_use]
+    pub fn shared_level(&self, level: usize) -> Arc<Vec<SharedTable<H>>> {
+        self.levels.get(level).map_or_else(|| Arc::new(Vec::new()), Arc::clone)
+    }
+
     /// The levels from the first to the last one that holds a table.
     pub fn levels(&self) -> impl DoubleEndedIterator<Item = &[SharedTable<H>]> + ExactSizeIterator {
         self.levels.iter().map(|tables| &tables[..])

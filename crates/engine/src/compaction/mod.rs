@@ -214,6 +214,7 @@ impl Shared {
             self.gate.drained(bytes, now().duration_since(since));
         }
         self.install_compaction(edit, handles, written)?;
+        self.walks.revoke();
         add(&self.counters.compactions, 1);
         drop(job);
         self.progress.notify();
@@ -280,16 +281,14 @@ impl Shared {
         Ok(())
     }
 
-    fn inputs<'a>(
-        &'a self,
-        compaction: &'a Compaction<TableHandle>,
-    ) -> Result<MergeCursor<'a>, Error> {
+    fn inputs(&self, compaction: &Compaction<TableHandle>) -> Result<MergeCursor, Error> {
         let mut children = Vec::new();
         for (level, inputs) in
             [compaction.level, compaction.output_level].into_iter().zip(&compaction.inputs)
         {
             if level > 0 {
-                children.push(Child::Level(LevelCursor::once(&self.tables, inputs)));
+                let inputs = Arc::new(inputs.clone());
+                children.push(Child::Level(LevelCursor::new(&self.tables, inputs, SCAN_ONCE)));
                 continue;
             }
             for table in inputs {

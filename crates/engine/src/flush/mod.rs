@@ -178,6 +178,7 @@ impl Shared {
             self.sync_log(log_end)?;
         }
         self.install_flush(job, written)?;
+        self.walks.revoke();
         add(&self.counters.flushes, 1);
         self.compaction_signal.notify();
         Ok(())

@@ -39,7 +39,7 @@ impl<'a> Outputs<'a> {
         snapshots: Vec<SeqNo>,
     ) -> Result<Unapplied<'a>, Error> {
         let children =
-            memtables.iter().rev().map(|memtable| Child::Memtable(memtable.cursor())).collect();
+            memtables.iter().rev().map(|table| Child::Memtable(table.owned_cursor())).collect();
         let mut cursor = MergeCursor::new(children);
         let mut retention = Retention::new(snapshots);
         let mut output = Output::new(self, self.meter(Priority::Flush));

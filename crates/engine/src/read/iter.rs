@@ -1,21 +1,25 @@
 //! Iterators over the entries of a column family, both ways, as of one moment.
 //!
-//! An iterator holds a sequence number and a place, not memtables or tables: it pins a view only while it reads a batch
-//! of entries, and seeks again in the view that is current when it needs the next. So however long it stays open, and
-//! whatever its owner does meanwhile, it holds up no flush and no writer; what it keeps alive are the versions that its
-//! snapshot sees.
+//! An iterator holds a sequence number and a place, and reads in batches. Between two of them it keeps its cursors as
+//! long as nobody minds ([`walk`](crate::read::walk)): a flush or compaction takes them away, and the iterator seeks
+//! again in the view that is current when it needs the next batch. So however long it stays open, and whatever its owner
+//! does meanwhile, it holds up no flush and no writer; what it keeps alive are the versions that its snapshot sees.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
+use base::sync::Instant;
 use base::{FamilyId, SeqNo};
 use bytes::Bytes;
+use sstable::ScanOptions;
 
 use crate::error::Error;
+use crate::read::batch::{Batch, BatchLimit};
 use crate::read::level::LevelCursor;
-use crate::read::merge::{Child, MergeCursor};
-use crate::read::scan::{self, Batch, BatchLimit};
+use crate::read::merge::{Child, Direction, MergeCursor};
+use crate::read::scan::{Reading, check_deadline};
 use crate::read::view::ReadView;
+use crate::read::walk::{Slot, Walk};
 use crate::shared::{Owner, Shared};
 use crate::tables::TableFile;
 
@@ -63,18 +67,29 @@ pub struct Iter {
     back_limit: BatchLimit,
     /// Nothing is left between the bounds.
     is_read: bool,
+    how: ScanHow,
+    /// Where the cursors are between two batches.
+    slot: Arc<Slot>,
+}
+
+/// How an iterator reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ScanHow {
+    pub(crate) tables: ScanOptions,
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Iter {
     pub(crate) fn new(
         snapshot: SnapshotGuard,
         family: FamilyId,
-        lower: Bound<Bytes>,
-        upper: Bound<Bytes>,
+        (lower, upper): (Bound<Bytes>, Bound<Bytes>),
+        how: ScanHow,
     ) -> Result<Self, Error> {
         snapshot.owner.health.check_open()?;
         snapshot.owner.view.load().family(family)?;
         let is_read = is_empty(&lower, &upper);
+        let slot = snapshot.owner.walks.register();
         Ok(Self {
             snapshot,
             family,
@@ -85,71 +100,130 @@ impl Iter {
             front_limit: BatchLimit::FIRST,
             back_limit: BatchLimit::FIRST,
             is_read,
+            how,
+            slot,
         })
     }
 
-    fn take(&mut self, is_forward: bool) -> Option<Result<(Bytes, Bytes), Error>> {
-        let own = if is_forward { &self.front } else { &self.back };
-        if own.is_empty() && !self.is_read {
-            let filled = if is_forward { self.fill_front() } else { self.fill_back() };
-            if let Err(error) = filled {
-                self.is_read = true;
-                (self.front, self.back) = Default::default();
-                return Some(Err(error));
-            }
-        }
-        let (own, other) = if is_forward {
-            (&mut self.front, &mut self.back)
-        } else {
-            (&mut self.back, &mut self.front)
-        };
+    /// As [`next`](Iterator::next), without a handle: the entry is there until the iterator is used again. The fastest
+    /// way to look at many entries.
+    ///
+    /// # Errors
+    /// As those that the iterator yields; it has ended then.
+    #[inline]
+    pub fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+        self.ready(Direction::Forward)?;
         // What the other end has read is this end's rest, its last first.
+        Ok(if self.front.is_empty() { self.back.last() } else { self.front.first() })
+    }
+
+    /// As [`Iter::next_entry`], from the other end.
+    ///
+    /// # Errors
+    /// As [`Iter::next_entry`].
+    #[inline]
+    pub fn next_entry_back(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+        self.ready(Direction::Backward)?;
+        Ok(if self.back.is_empty() { self.front.last() } else { self.back.first() })
+    }
+
+    fn take(&mut self, direction: Direction) -> Option<Result<(Bytes, Bytes), Error>> {
+        if let Err(error) = self.ready(direction) {
+            return Some(Err(error));
+        }
+        let (own, other) = match direction {
+            Direction::Forward => (&mut self.front, &mut self.back),
+            Direction::Backward => (&mut self.back, &mut self.front),
+        };
         own.take_first().or_else(|| other.take_last()).map(Ok)
     }
 
-    fn fill_front(&mut self) -> Result<(), Error> {
-        let limit = self.front_limit;
-        self.front =
-            self.read(|cursor, at, lower, upper| scan::forward(cursor, at, lower, upper, limit))?;
-        self.front_limit = limit.next();
-        match self.front.last_key() {
-            Some(key) => self.lower = Bound::Excluded(key),
-            None => self.is_read = true,
+    /// Sees to it that this end's batch has an entry, if one is left between the bounds.
+    #[inline]
+    fn ready(&mut self, direction: Direction) -> Result<(), Error> {
+        let own = if direction == Direction::Forward { &self.front } else { &self.back };
+        if !own.is_empty() || self.is_read {
+            return Ok(());
         }
-        Ok(())
+        let filled = self.fill(direction);
+        if filled.is_err() {
+            self.is_read = true;
+            (self.front, self.back) = Default::default();
+        }
+        filled
     }
 
-    fn fill_back(&mut self) -> Result<(), Error> {
-        let limit = self.back_limit;
-        self.back =
-            self.read(|cursor, at, lower, upper| scan::backward(cursor, at, lower, upper, limit))?;
-        self.back_limit = limit.next();
-        match self.back.last_key() {
-            Some(key) => self.upper = Bound::Excluded(key),
-            None => self.is_read = true,
-        }
-        Ok(())
-    }
-
-    /// Pins the current view for the time of `read`.
-    fn read(
-        &self,
-        read: impl FnOnce(
-            &mut MergeCursor<'_>,
-            SeqNo,
-            Bound<&[u8]>,
-            Bound<&[u8]>,
-        ) -> Result<Batch, Error>,
-    ) -> Result<Batch, Error> {
+    fn fill(&mut self, direction: Direction) -> Result<(), Error> {
         let shared: &Shared = &self.snapshot.owner;
         shared.health.check_open()?;
+        check_deadline(self.how.deadline)?;
         if is_empty(&self.lower, &self.upper) {
-            return Ok(Batch::default());
+            self.is_read = true;
+            return Ok(());
         }
-        let view = shared.view.load();
-        let (lower, upper) = (as_slice(&self.lower), as_slice(&self.upper));
-        let mut cursor = merged(shared, &view, self.family, lower, upper)?;
-        read(&mut cursor, self.snapshot.at, lower, upper)
+        let (batch, limit) = match direction {
+            Direction::Forward => (&mut self.front, &mut self.front_limit),
+            Direction::Backward => (&mut self.back, &mut self.back_limit),
+        };
+        let reading = Reading {
+            at: self.snapshot.at,
+            lower: as_slice(&self.lower),
+            upper: as_slice(&self.upper),
+            limit: *limit,
+            deadline: self.how.deadline,
+            block_bytes: shared.options.block_size,
+            pinned: &shared.budget.pinned,
+        };
+        *limit = limit.next();
+        let epoch = shared.walks.epoch();
+        let kept = self.slot.take();
+        let kept = kept.filter(|walk| walk.direction == direction && walk.epoch == epoch);
+        let mut walk = match kept {
+            Some(walk) => walk,
+            None => begin(shared, self.family, &reading, self.how.tables, direction, epoch)?,
+        };
+        batch.clear();
+        self.is_read = match direction {
+            Direction::Forward => reading.forward(&mut walk.cursor, batch)?,
+            Direction::Backward => reading.backward(&mut walk.cursor, batch)?,
+        };
+        if !self.is_read {
+            shared.walks.keep(&self.slot, walk);
+        }
+        if let Some(key) = batch.last_key() {
+            let key = Bound::Excluded(Bytes::copy_from_slice(key));
+            match direction {
+                Direction::Forward => self.lower = key,
+                Direction::Backward => self.upper = key,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A walk in the current view that stands where `reading` begins. `epoch` was read before.
+fn begin(
+    shared: &Shared,
+    family: FamilyId,
+    reading: &Reading<'_>,
+    options: ScanOptions,
+    direction: Direction,
+    epoch: u64,
+) -> Result<Walk, Error> {
+    let view = Arc::clone(&shared.view.load());
+    let mut cursor = merged(shared, &view, family, (reading.lower, reading.upper), options)?;
+    match direction {
+        Direction::Forward => reading.seek_front(&mut cursor)?,
+        Direction::Backward => reading.seek_back(&mut cursor)?,
+    }
+    let bytes = (cursor.children() * shared.options.block_size) as u64;
+    let pinned = shared.budget.pinned.try_acquire(bytes).ok();
+    Ok(Walk { cursor, direction, _view: view, pinned, epoch })
+}
+
+impl Drop for Iter {
+    fn drop(&mut self) {
+        self.snapshot.owner.walks.release(&self.slot);
     }
 }
 
@@ -157,13 +231,13 @@ impl Iterator for Iter {
     type Item = Result<(Bytes, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.take(true)
+        self.take(Direction::Forward)
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.take(false)
+        self.take(Direction::Backward)
     }
 }
 
@@ -199,23 +273,25 @@ fn is_empty(lower: &Bound<Bytes>, upper: &Bound<Bytes>) -> bool {
 }
 
 /// A cursor over all that `family` holds and that may lie within the bounds.
-fn merged<'a>(
-    shared: &'a Shared,
-    view: &'a ReadView,
+fn merged(
+    shared: &Shared,
+    view: &ReadView,
     family: FamilyId,
-    lower: Bound<&[u8]>,
-    upper: Bound<&[u8]>,
-) -> Result<MergeCursor<'a>, Error> {
+    (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+    options: ScanOptions,
+) -> Result<MergeCursor, Error> {
     let (memtables, levels) = view.family(family)?;
-    let mut children: Vec<Child<'a>> =
-        memtables.iter().map(|m| Child::Memtable(m.cursor())).collect();
-    for (level, files) in levels.levels().enumerate() {
-        if level > 0 {
-            children.push(Child::Level(LevelCursor::new(&shared.tables, files)));
-            continue;
-        }
-        for file in files.iter().filter(|file| overlaps(file, lower, upper)) {
-            children.push(Child::Table(shared.tables.reader(file)?.cursor()));
+    let level0 = levels.level(0).iter().filter(|file| overlaps(file, lower, upper));
+    let mut children =
+        Vec::with_capacity(memtables.len() + level0.clone().count() + levels.depth());
+    children.extend(memtables.iter().map(|memtable| Child::Memtable(memtable.owned_cursor())));
+    for file in level0 {
+        children.push(Child::Table(shared.tables.reader(file)?.cursor_with(options)));
+    }
+    for level in 1..levels.depth() {
+        let files = levels.shared_level(level);
+        if !files.is_empty() {
+            children.push(Child::Level(LevelCursor::new(&shared.tables, files, options)));
         }
     }
     Ok(MergeCursor::new(children))

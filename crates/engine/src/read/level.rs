@@ -8,10 +8,11 @@ use sstable::{ScanOptions, TableCursor};
 use crate::error::Error;
 use crate::tables::{TableFile, TableStore};
 
-/// Walks tables that are sorted and do not overlap.
-pub(crate) struct LevelCursor<'a> {
-    store: &'a TableStore,
-    files: &'a [Arc<TableFile>],
+/// Walks tables that are sorted and do not overlap. It does not keep their files from being removed: whoever has it
+/// holds the version that they are of.
+pub(crate) struct LevelCursor {
+    store: Arc<TableStore>,
+    files: Arc<Vec<Arc<TableFile>>>,
     /// The table that `current` walks.
     at: usize,
     current: Option<TableCursor>,
@@ -21,14 +22,13 @@ pub(crate) struct LevelCursor<'a> {
 /// For readers that read everything once: what they read does not push out of the cache what others read again.
 pub(crate) const SCAN_ONCE: ScanOptions = ScanOptions { fill_cache: false, ..ScanOptions::DEFAULT };
 
-impl<'a> LevelCursor<'a> {
-    pub(crate) fn new(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {
-        Self { store, files, at: 0, current: None, options: ScanOptions::default() }
-    }
-
-    /// For a walk over everything.
-    pub(crate) fn once(store: &'a TableStore, files: &'a [Arc<TableFile>]) -> Self {
-        Self { options: SCAN_ONCE, ..Self::new(store, files) }
+impl LevelCursor {
+    pub(crate) fn new(
+        store: &Arc<TableStore>,
+        files: Arc<Vec<Arc<TableFile>>>,
+        options: ScanOptions,
+    ) -> Self {
+        Self { store: Arc::clone(store), files, at: 0, current: None, options }
     }
 
     /// Makes `at` the table walked; not valid when there is no such table.
@@ -68,18 +68,20 @@ impl<'a> LevelCursor<'a> {
     }
 
     /// A zero-copy handle to the value it stands on.
-    pub(crate) fn value_bytes(&self) -> bytes::Bytes {
-        self.walked().value_bytes()
+    pub(crate) fn value_bytes(&self) -> Option<bytes::Bytes> {
+        self.current.as_ref().map(TableCursor::value_bytes)
     }
 
+    #[inline]
     fn walked(&self) -> &TableCursor {
         self.current.as_ref().expect("the cursor is valid")
     }
 }
 
-impl Cursor for LevelCursor<'_> {
+impl Cursor for LevelCursor {
     type Error = Error;
 
+    #[inline]
     fn is_valid(&self) -> bool {
         self.current.as_ref().is_some_and(TableCursor::is_valid)
     }
@@ -120,24 +122,34 @@ impl Cursor for LevelCursor<'_> {
         self.skip_backward()
     }
 
+    #[inline]
     fn next(&mut self) -> Result<(), Error> {
         if let Some(cursor) = &mut self.current {
             cursor.next()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
         }
         self.skip_forward()
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<(), Error> {
         if let Some(cursor) = &mut self.current {
             cursor.prev()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
         }
         self.skip_backward()
     }
 
+    #[inline]
     fn key(&self) -> InternalKeyRef<'_> {
         self.walked().key()
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         self.walked().value()
     }

@@ -1,24 +1,30 @@
 //! One cursor over many: the entries of all children in order.
 //!
-//! Invariants: `heap` holds the valid children, the one that comes first in the direction of travel on top. A child
-//! given earlier comes first among equal entries. When the direction changes, every child is placed anew.
+//! Algorithm: the valid children stand in a heap, the one that comes first in the direction of travel on top. After a step
+//! of the top child only the better of the two below it is looked at, once: as long as the top one stays ahead of that
+//! one nothing is moved, so a child that is ahead by a whole run costs one comparison a step, and a child that is alone
+//! none. Comparisons look at the first eight bytes of the keys, kept beside the child, and at the keys only where those
+//! are the same.
+//!
+//! Invariants: `heap` holds the valid children, each with its key's first bytes. A child given earlier comes first among
+//! equal entries. When the direction changes, every child is placed anew.
 
 use std::cmp::Ordering;
 use std::convert::Infallible;
 
 use base::{Cursor, InternalKey, InternalKeyRef};
 use bytes::Bytes;
-use memtable::MemtableCursor;
+use memtable::OwnedCursor;
 use sstable::TableCursor;
 
 use crate::error::Error;
 use crate::read::level::LevelCursor;
 
 /// A source of sorted entries.
-pub(crate) enum Child<'a> {
-    Memtable(MemtableCursor<'a>),
+pub(crate) enum Child {
+    Memtable(OwnedCursor),
     Table(TableCursor),
-    Level(LevelCursor<'a>),
+    Level(LevelCursor),
 }
 
 fn never<T>(result: Result<T, Infallible>) -> Result<T, Error> {
@@ -38,7 +44,8 @@ macro_rules! on_child {
     };
 }
 
-impl Child<'_> {
+impl Child {
+    #[inline]
     fn is_valid(&self) -> bool {
         match self {
             Self::Memtable(cursor) => cursor.is_valid(),
@@ -65,94 +72,146 @@ impl Child<'_> {
         }
     }
 
-    /// The value as a handle of its own: from a table without a copy.
-    fn value_bytes(&self) -> Bytes {
+    /// The value as a handle that keeps its block in memory; `None` where there is no block.
+    fn value_bytes(&self) -> Option<Bytes> {
         match self {
-            Self::Memtable(cursor) => Bytes::copy_from_slice(cursor.value()),
-            Self::Table(cursor) => cursor.value_bytes(),
+            Self::Memtable(_) => None,
+            Self::Table(cursor) => Some(cursor.value_bytes()),
             Self::Level(cursor) => cursor.value_bytes(),
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
     Forward,
     Backward,
 }
 
+/// A valid child and the first bytes of its key.
+#[derive(Clone, Copy)]
+struct Runner {
+    first: u64,
+    child: usize,
+}
+
 /// The entries of all children in order.
-pub(crate) struct MergeCursor<'a> {
-    children: Vec<Child<'a>>,
-    heap: Vec<usize>,
+pub(crate) struct MergeCursor {
+    children: Vec<Child>,
+    heap: Vec<Runner>,
+    /// Where in the heap the better of the two below the top one stands; 0 while that is not known.
+    second: usize,
     direction: Direction,
 }
 
-impl<'a> MergeCursor<'a> {
-    pub(crate) fn new(children: Vec<Child<'a>>) -> Self {
+impl MergeCursor {
+    pub(crate) fn new(children: Vec<Child>) -> Self {
         let heap = Vec::with_capacity(children.len());
-        Self { children, heap, direction: Direction::Forward }
+        Self { children, heap, second: 0, direction: Direction::Forward }
     }
 
-    /// The value it stands on, as a handle of its own.
-    pub(crate) fn value_bytes(&self) -> Bytes {
+    /// How many there are.
+    pub(crate) fn children(&self) -> usize {
+        self.children.len()
+    }
+
+    /// The value it stands on, as a handle that keeps its block in memory; `None` where there is no block.
+    pub(crate) fn value_bytes(&self) -> Option<Bytes> {
         self.top().value_bytes()
     }
 
-    fn top(&self) -> &Child<'a> {
-        &self.children[self.heap[0]]
+    #[inline]
+    fn top(&self) -> &Child {
+        &self.children[self.heap[0].child]
     }
 
-    /// Whether child `a` comes before child `b` in the direction of travel.
+    fn runner(&self, child: usize) -> Runner {
+        Runner { first: first_bytes(self.children[child].key().user_key), child }
+    }
+
+    /// Whether `a` comes before `b` in the direction of travel.
     #[inline]
-    fn comes_first(&self, a: usize, b: usize) -> bool {
-        let order = self.children[a].key().cmp(&self.children[b].key());
+    fn comes_first(&self, a: Runner, b: Runner) -> bool {
+        let order = a.first.cmp(&b.first);
+        let order =
+            if order == Ordering::Equal { self.whole_order(a.child, b.child) } else { order };
         let order = if self.direction == Direction::Forward { order } else { order.reverse() };
         match order {
             Ordering::Less => true,
-            Ordering::Equal => a < b,
+            Ordering::Equal => a.child < b.child,
             Ordering::Greater => false,
         }
     }
 
+    fn whole_order(&self, a: usize, b: usize) -> Ordering {
+        self.children[a].key().cmp(&self.children[b].key())
+    }
+
+    /// The better of the two below `at`, if there is any.
+    #[inline]
+    fn better_below(&self, at: usize) -> Option<usize> {
+        let (left, right) = (2 * at + 1, 2 * at + 2);
+        match (self.heap.get(left), self.heap.get(right)) {
+            (Some(&a), Some(&b)) => Some(if self.comes_first(b, a) { right } else { left }),
+            (Some(_), None) => Some(left),
+            _ => None,
+        }
+    }
+
     fn sift_down(&mut self, mut at: usize) {
-        loop {
-            let mut first = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.heap.len() && self.comes_first(self.heap[child], self.heap[first]) {
-                    first = child;
-                }
-            }
-            if first == at {
+        while let Some(below) = self.better_below(at) {
+            if !self.comes_first(self.heap[below], self.heap[at]) {
                 return;
             }
-            self.heap.swap(at, first);
-            at = first;
+            self.heap.swap(at, below);
+            at = below;
         }
     }
 
     fn rebuild(&mut self, direction: Direction) {
         self.direction = direction;
         self.heap.clear();
-        self.heap.extend((0..self.children.len()).filter(|&i| self.children[i].is_valid()));
+        for child in 0..self.children.len() {
+            if self.children[child].is_valid() {
+                let runner = self.runner(child);
+                self.heap.push(runner);
+            }
+        }
         for at in (0..self.heap.len() / 2).rev() {
             self.sift_down(at);
         }
+        self.second = 0;
     }
 
     /// After the top child was moved: puts it where it belongs.
+    #[inline]
     fn settle_top(&mut self) {
-        if !self.top().is_valid() {
+        let child = self.heap[0].child;
+        if !self.children[child].is_valid() {
             self.heap.swap_remove(0);
+            self.sift_down(0);
+            self.second = 0;
+            return;
         }
-        self.sift_down(0);
+        if self.heap.len() == 1 {
+            return;
+        }
+        self.heap[0] = self.runner(child);
+        if self.second == 0 {
+            self.second = self.better_below(0).unwrap_or(0);
+        }
+        if self.comes_first(self.heap[self.second], self.heap[0]) {
+            self.heap.swap(0, self.second);
+            self.sift_down(self.second);
+            self.second = 0;
+        }
     }
 
     /// Runs `place` on every child; on a failure the cursor is not valid.
     fn place_all(
         &mut self,
         direction: Direction,
-        place: impl Fn(&mut Child<'a>) -> Result<(), Error>,
+        place: impl Fn(&mut Child) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.heap.clear();
         for child in &mut self.children {
@@ -181,11 +240,12 @@ impl<'a> MergeCursor<'a> {
         })
     }
 
+    #[inline]
     fn step(&mut self, direction: Direction) -> Result<(), Error> {
         if self.direction != direction {
             return self.turn(direction);
         }
-        let top = self.heap[0];
+        let top = self.heap[0].child;
         let moved = match direction {
             Direction::Forward => on_child!(&mut self.children[top], c => c.next()),
             Direction::Backward => on_child!(&mut self.children[top], c => c.prev()),
@@ -199,9 +259,23 @@ impl<'a> MergeCursor<'a> {
     }
 }
 
-impl Cursor for MergeCursor<'_> {
+/// The first eight bytes of `key` as a number that orders as they do; a shorter key has zeros behind it.
+#[inline]
+fn first_bytes(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut padded = [0; 8];
+            padded[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
+impl Cursor for MergeCursor {
     type Error = Error;
 
+    #[inline]
     fn is_valid(&self) -> bool {
         !self.heap.is_empty()
     }
@@ -222,10 +296,12 @@ impl Cursor for MergeCursor<'_> {
         self.place_all(Direction::Backward, |child| on_child!(child, c => c.seek_for_prev(target)))
     }
 
+    #[inline]
     fn next(&mut self) -> Result<(), Error> {
         self.step(Direction::Forward)
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<(), Error> {
         self.step(Direction::Backward)
     }

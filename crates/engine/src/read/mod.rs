@@ -1,10 +1,12 @@
 //! The way of a read: a view is pinned, its memtables and tables are asked from the newest on.
 
+pub(crate) mod batch;
 pub(crate) mod get;
 pub(crate) mod iter;
 pub(crate) mod level;
 pub(crate) mod merge;
 pub(crate) mod scan;
 pub(crate) mod view;
+pub(crate) mod walk;
 
 pub use iter::Iter;

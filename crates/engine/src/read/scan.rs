@@ -1,142 +1,199 @@
 //! From versions to values: walks a merged cursor as a reader at one sequence number sees it, a batch at a time.
 //!
 //! Versions that the reader does not see, and those hidden by a newer one, are stepped over; after a few steps within
-//! one key the cursor seeks past the rest, so that a key with a million versions costs a seek, not a walk.
+//! one key the cursor seeks past the rest, so that a key with a million versions costs a seek, not a walk. A deleted key
+//! costs a step for its tombstone and one for each of the few versions beneath it, once: nothing is walked twice.
 
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 
+use base::sync::{Instant, now};
 use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
-use bytes::{Bytes, BytesMut};
+use credit::Pool;
 
 use crate::error::Error;
+use crate::read::batch::{Batch, BatchLimit};
 use crate::read::merge::MergeCursor;
 
 /// Steps within one key after which seeking is cheaper.
-const STEPS_BEFORE_SEEK: usize = 8;
+const STEPS_BEFORE_SEEK: u32 = 8;
+/// Steps after which the deadline is looked at.
+const STEPS_BEFORE_CLOCK: u32 = 1024;
 
-/// Values from this size on are handed out as they are held, smaller ones are copied into the batch.
-const COPIED_BYTES_MAX: usize = 4096;
+/// What a reader in an error was doing.
+pub(crate) const A_READ: &str = "a read";
 
-/// How much one batch takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchLimit {
-    entries: usize,
-    bytes: usize,
+/// What one batch is read for.
+pub(crate) struct Reading<'a> {
+    pub(crate) at: SeqNo,
+    pub(crate) lower: Bound<&'a [u8]>,
+    pub(crate) upper: Bound<&'a [u8]>,
+    pub(crate) limit: BatchLimit,
+    pub(crate) deadline: Option<Instant>,
+    /// What is charged where a value keeps its block.
+    pub(crate) block_bytes: usize,
+    pub(crate) pinned: &'a Pool,
 }
 
-impl BatchLimit {
-    /// A first batch, for readers that want only a few entries.
-    pub(crate) const FIRST: Self = Self { entries: 8, bytes: 8 << 10 };
-    const LARGEST: Self = Self { entries: 4096, bytes: 256 << 10 };
-
-    /// The batch after this one, for a reader that goes on.
-    pub(crate) fn next(self) -> Self {
-        Self {
-            entries: (self.entries * 4).min(Self::LARGEST.entries),
-            bytes: (self.bytes * 4).min(Self::LARGEST.bytes),
-        }
+/// Refuses to go on past `deadline`.
+pub(crate) fn check_deadline(deadline: Option<Instant>) -> Result<(), Error> {
+    match deadline {
+        Some(deadline) if now() >= deadline => Err(Error::TimedOut { what: A_READ }),
+        _ => Ok(()),
     }
 }
 
-enum Value {
-    Copied(Range<usize>),
-    Held(Bytes),
-}
-
-/// Entries that were read together, in the order in which they were met.
-#[derive(Default)]
-pub(crate) struct Batch {
-    bytes: Bytes,
-    entries: std::collections::VecDeque<(Range<usize>, Value)>,
-}
-
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Takes the entry that was met first.
-    pub(crate) fn take_first(&mut self) -> Option<(Bytes, Bytes)> {
-        let entry = self.entries.pop_front()?;
-        Some(self.hand_out(entry))
-    }
-
-    /// Takes the entry that was met last.
-    pub(crate) fn take_last(&mut self) -> Option<(Bytes, Bytes)> {
-        let entry = self.entries.pop_back()?;
-        Some(self.hand_out(entry))
-    }
-
-    /// The key that was met last.
-    pub(crate) fn last_key(&self) -> Option<Bytes> {
-        self.entries.back().map(|(key, _)| self.bytes.slice(key.clone()))
-    }
-
-    fn hand_out(&self, (key, value): (Range<usize>, Value)) -> (Bytes, Bytes) {
-        let value = match value {
-            Value::Copied(range) => self.bytes.slice(range),
-            Value::Held(bytes) => bytes,
-        };
-        (self.bytes.slice(key), value)
-    }
-}
-
-/// A batch that is being filled.
-struct Filling {
-    bytes: BytesMut,
-    entries: std::collections::VecDeque<(Range<usize>, Value)>,
-    held_bytes: usize,
-    limit: BatchLimit,
-}
-
-impl Filling {
-    fn new(limit: BatchLimit) -> Self {
-        Self {
-            bytes: BytesMut::with_capacity(limit.bytes.min(32 << 10)),
-            entries: std::collections::VecDeque::new(),
-            held_bytes: 0,
-            limit,
+impl Reading<'_> {
+    fn is_below(&self, key: &[u8]) -> bool {
+        match self.lower {
+            Bound::Unbounded => false,
+            Bound::Included(bound) => key < bound,
+            Bound::Excluded(bound) => key <= bound,
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.entries.len() >= self.limit.entries
-            || self.bytes.len() + self.held_bytes >= self.limit.bytes
+    #[inline]
+    fn is_above(&self, key: &[u8]) -> bool {
+        match self.upper {
+            Bound::Unbounded => false,
+            Bound::Included(bound) => key > bound,
+            Bound::Excluded(bound) => key >= bound,
+        }
     }
 
-    fn push(&mut self, cursor: &MergeCursor<'_>) {
-        let key_start = self.bytes.len();
-        self.bytes.extend_from_slice(cursor.key().user_key);
-        let key = key_start..self.bytes.len();
-        let value = cursor.value();
-        let value = if value.len() < COPIED_BYTES_MAX {
-            self.bytes.extend_from_slice(value);
-            Value::Copied(key.end..self.bytes.len())
-        } else {
-            self.held_bytes += value.len();
-            Value::Held(cursor.value_bytes())
-        };
-        self.entries.push_back((key, value));
+    /// Places the cursor on the first entry that may lie within the bounds.
+    pub(crate) fn seek_front(&self, cursor: &mut MergeCursor) -> Result<(), Error> {
+        match self.lower {
+            Bound::Unbounded => cursor.seek_to_first(),
+            Bound::Included(key) => cursor.seek(InternalKeyRef::seek_at(key, self.at)),
+            Bound::Excluded(key) => cursor.seek(after(key)),
+        }
     }
 
-    fn finish(self) -> Batch {
-        Batch { bytes: self.bytes.freeze(), entries: self.entries }
+    /// Places the cursor on the last entry that may lie within the bounds.
+    pub(crate) fn seek_back(&self, cursor: &mut MergeCursor) -> Result<(), Error> {
+        match self.upper {
+            Bound::Unbounded => cursor.seek_to_last(),
+            Bound::Included(key) => cursor.seek_for_prev(after(key)),
+            Bound::Excluded(key) => cursor.seek_for_prev(before(key)),
+        }
     }
-}
 
-fn is_below(key: &[u8], lower: Bound<&[u8]>) -> bool {
-    match lower {
-        Bound::Unbounded => false,
-        Bound::Included(bound) => key < bound,
-        Bound::Excluded(bound) => key <= bound,
+    /// Reads a batch upwards from where the cursor stands; whether nothing is left behind it.
+    pub(crate) fn forward(
+        &self,
+        cursor: &mut MergeCursor,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        // The key whose newest version was met last, unless the batch ends with it.
+        let mut done: Vec<u8> = Vec::new();
+        let mut is_done_set = false;
+        if let Bound::Excluded(key) = self.lower {
+            done.extend_from_slice(key);
+            is_done_set = true;
+        }
+        let (mut steps, mut since_clock) = (0, 0);
+        while cursor.is_valid() {
+            let here = cursor.key();
+            let is_old = batch.ends_with(here.user_key) || (is_done_set && done == here.user_key);
+            if is_old || here.seq > self.at {
+                steps += 1;
+                if steps > STEPS_BEFORE_SEEK {
+                    steps = 0;
+                    let key = here.user_key.to_vec();
+                    let target =
+                        if is_old { after(&key) } else { InternalKeyRef::seek_at(&key, self.at) };
+                    if here < target {
+                        cursor.seek(target)?;
+                        continue;
+                    }
+                }
+            } else {
+                if self.is_above(here.user_key) {
+                    return Ok(true);
+                }
+                if batch.is_full(self.limit) {
+                    return Ok(false);
+                }
+                steps = 0;
+                if here.kind == ValueKind::Put {
+                    batch.push(cursor, self.block_bytes, self.pinned);
+                    is_done_set = false;
+                } else {
+                    done.clear();
+                    done.extend_from_slice(here.user_key);
+                    is_done_set = true;
+                }
+            }
+            since_clock += 1;
+            if since_clock > STEPS_BEFORE_CLOCK {
+                since_clock = 0;
+                check_deadline(self.deadline)?;
+            }
+            cursor.next()?;
+        }
+        Ok(true)
     }
-}
 
-fn is_above(key: &[u8], upper: Bound<&[u8]>) -> bool {
-    match upper {
-        Bound::Unbounded => false,
-        Bound::Included(bound) => key > bound,
-        Bound::Excluded(bound) => key >= bound,
+    /// Reads a batch downwards from where the cursor stands; whether nothing is left before it.
+    pub(crate) fn backward(
+        &self,
+        cursor: &mut MergeCursor,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        let mut key = Vec::new();
+        let mut since_clock = 0;
+        while cursor.is_valid() {
+            let here = cursor.key();
+            if self.is_below(here.user_key) {
+                return Ok(true);
+            }
+            if batch.is_full(self.limit) {
+                return Ok(false);
+            }
+            key.clear();
+            key.extend_from_slice(here.user_key);
+            since_clock += self.newest_below(cursor, &key, batch)?;
+            if since_clock > STEPS_BEFORE_CLOCK {
+                since_clock = 0;
+                check_deadline(self.deadline)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the newest version of `key` that the reader sees, coming from the oldest, and leaves the key downwards; how
+    /// many steps it took.
+    fn newest_below(
+        &self,
+        cursor: &mut MergeCursor,
+        key: &[u8],
+        batch: &mut Batch,
+    ) -> Result<u32, Error> {
+        let (mut steps, mut is_taken) = (0, false);
+        while cursor.is_valid() && cursor.key().user_key == key {
+            let here = cursor.key();
+            if here.seq <= self.at {
+                // Newer than the one before, which it hides.
+                if std::mem::take(&mut is_taken) {
+                    batch.undo();
+                }
+                if steps >= STEPS_BEFORE_SEEK {
+                    // There are many: a seek finds the newest at once.
+                    cursor.seek(InternalKeyRef::seek_at(key, self.at))?;
+                }
+                if cursor.key().kind == ValueKind::Put {
+                    batch.push(cursor, self.block_bytes, self.pinned);
+                    is_taken = true;
+                }
+            }
+            steps += 1;
+            if steps > STEPS_BEFORE_SEEK {
+                cursor.seek_for_prev(before(key))?;
+                break;
+            }
+            cursor.prev()?;
+        }
+        Ok(steps)
     }
 }
 
@@ -148,118 +205,4 @@ fn after(key: &[u8]) -> InternalKeyRef<'_> {
 /// Where every version of `key` is ahead.
 fn before(key: &[u8]) -> InternalKeyRef<'_> {
     InternalKeyRef::seek_at(key, SeqNo::MAX)
-}
-
-/// Reads a batch upwards from `lower`; empty when nothing is left.
-pub(crate) fn forward(
-    cursor: &mut MergeCursor<'_>,
-    at: SeqNo,
-    lower: Bound<&[u8]>,
-    upper: Bound<&[u8]>,
-    limit: BatchLimit,
-) -> Result<Batch, Error> {
-    match lower {
-        Bound::Unbounded => cursor.seek_to_first()?,
-        Bound::Included(key) => cursor.seek(InternalKeyRef::seek_at(key, at))?,
-        Bound::Excluded(key) => {
-            cursor.seek(after(key))?;
-            skip_key_forward(cursor, key)?;
-        }
-    }
-    let mut batch = Filling::new(limit);
-    let mut key = Vec::new();
-    let mut unseen = 0;
-    while cursor.is_valid() && !batch.is_full() {
-        let here = cursor.key();
-        if is_above(here.user_key, upper) {
-            break;
-        }
-        if here.seq > at {
-            unseen += 1;
-            if unseen > STEPS_BEFORE_SEEK {
-                key.clear();
-                key.extend_from_slice(here.user_key);
-                cursor.seek(InternalKeyRef::seek_at(&key, at))?;
-                unseen = 0;
-            } else {
-                cursor.next()?;
-            }
-            continue;
-        }
-        unseen = 0;
-        if here.kind == ValueKind::Put {
-            batch.push(cursor);
-        }
-        key.clear();
-        key.extend_from_slice(here.user_key);
-        skip_key_forward(cursor, &key)?;
-    }
-    Ok(batch.finish())
-}
-
-/// Moves up past all versions of `key`.
-fn skip_key_forward(cursor: &mut MergeCursor<'_>, key: &[u8]) -> Result<(), Error> {
-    let mut steps = 0;
-    while cursor.is_valid() && cursor.key().user_key == key {
-        steps += 1;
-        if steps > STEPS_BEFORE_SEEK && cursor.key() < after(key) {
-            cursor.seek(after(key))?;
-        } else {
-            cursor.next()?;
-        }
-    }
-    Ok(())
-}
-
-/// Reads a batch downwards from `upper`; empty when nothing is left.
-pub(crate) fn backward(
-    cursor: &mut MergeCursor<'_>,
-    at: SeqNo,
-    lower: Bound<&[u8]>,
-    upper: Bound<&[u8]>,
-    limit: BatchLimit,
-) -> Result<Batch, Error> {
-    match upper {
-        Bound::Unbounded => cursor.seek_to_last()?,
-        Bound::Included(key) => cursor.seek_for_prev(after(key))?,
-        Bound::Excluded(key) => cursor.seek_for_prev(before(key))?,
-    }
-    let mut batch = Filling::new(limit);
-    let mut key = Vec::new();
-    while cursor.is_valid() && !batch.is_full() {
-        let here = cursor.key();
-        if is_below(here.user_key, lower) {
-            break;
-        }
-        key.clear();
-        key.extend_from_slice(here.user_key);
-        if here.seq > at {
-            // The oldest version is newer than the reader: it sees none.
-            skip_key_backward(cursor, &key)?;
-            continue;
-        }
-        // The newest version that the reader sees is the last one met on the way down; a seek finds it at once where
-        // there are many.
-        cursor.seek(InternalKeyRef::seek_at(&key, at))?;
-        if cursor.is_valid() && cursor.key().user_key == key && cursor.key().kind == ValueKind::Put
-        {
-            batch.push(cursor);
-        }
-        cursor.seek_for_prev(before(&key))?;
-    }
-    Ok(batch.finish())
-}
-
-/// Moves down past all versions of `key`.
-fn skip_key_backward(cursor: &mut MergeCursor<'_>, key: &[u8]) -> Result<(), Error> {
-    let mut steps = 0;
-    while cursor.is_valid() && cursor.key().user_key == key {
-        steps += 1;
-        if steps > STEPS_BEFORE_SEEK {
-            cursor.seek_for_prev(before(key))?;
-        } else {
-            cursor.prev()?;
-        }
-    }
-    Ok(())
 }

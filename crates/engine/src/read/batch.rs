@@ -1,0 +1,214 @@
+//! Entries that an iterator has read together.
+
+use bytes::Bytes;
+use credit::{Permit, Pool};
+
+use base::Cursor;
+
+use crate::read::merge::MergeCursor;
+
+/// Values from this size on keep their block in memory, if there are credits for that; smaller ones are copied.
+pub(crate) const COPIED_BYTES_MAX: usize = 4096;
+
+/// How much one batch takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchLimit {
+    entries: usize,
+    bytes: usize,
+}
+
+impl BatchLimit {
+    /// A first batch, for readers that want only a few entries.
+    pub(crate) const FIRST: Self = Self { entries: 8, bytes: 4 << 10 };
+    /// Small enough to stay in the processor's nearest caches until it is handed out.
+    const LARGEST: Self = Self { entries: 64, bytes: 16 << 10 };
+
+    /// The batch after this one, for a reader that goes on.
+    pub(crate) fn next(self) -> Self {
+        Self {
+            entries: (self.entries * 2).min(Self::LARGEST.entries),
+            bytes: (self.bytes * 2).min(Self::LARGEST.bytes),
+        }
+    }
+}
+
+/// A value that keeps its block, and what that is charged with.
+struct Charged {
+    value: Bytes,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+/// `value` as a handle that returns its credits when it goes; a copy if there are no credits for all of its block.
+pub(crate) fn charged(value: Bytes, block_bytes: usize, pool: &Pool) -> Bytes {
+    match pool.try_acquire((value.len() + block_bytes) as u64) {
+        Ok(permit) => Bytes::from_owner(Charged { value, _permit: permit }),
+        Err(_) => Bytes::copy_from_slice(&value),
+    }
+}
+
+/// An entry: its key stands in the batch's bytes from `start` to `key_end`, its value behind that up to `end`, or in
+/// `held`, where `end` says which it is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: usize,
+    key_end: usize,
+    end: usize,
+    is_held: bool,
+}
+
+/// Entries that were read together, in the order in which they were met.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// The bytes, until somebody wants a share of them.
+    own: Vec<u8>,
+    shared: Bytes,
+    entries: Vec<Entry>,
+    held: Vec<Bytes>,
+    held_bytes: usize,
+    /// Entries before this one have been taken.
+    taken: usize,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken == self.entries.len()
+    }
+
+    /// Makes ready for being filled anew; its memory stays.
+    pub(crate) fn clear(&mut self) {
+        if self.own.capacity() == 0
+            && let Ok(bytes) = std::mem::take(&mut self.shared).try_into_mut()
+        {
+            self.own = bytes.into();
+        }
+        self.own.clear();
+        self.shared = Bytes::new();
+        self.entries.clear();
+        self.held.clear();
+        self.held_bytes = 0;
+        self.taken = 0;
+    }
+
+    pub(crate) fn is_full(&self, limit: BatchLimit) -> bool {
+        self.entries.len() >= limit.entries || self.own.len() + self.held_bytes >= limit.bytes
+    }
+
+    /// Takes in the entry that the cursor stands on.
+    #[inline]
+    pub(crate) fn push(&mut self, cursor: &MergeCursor, block_bytes: usize, pool: &Pool) {
+        let (key, value) = (cursor.key().user_key, cursor.value());
+        let start = self.own.len();
+        self.own.extend_from_slice(key);
+        let key_end = self.own.len();
+        if value.len() >= COPIED_BYTES_MAX {
+            self.push_large(cursor, (start, key_end), block_bytes, pool);
+            return;
+        }
+        self.own.extend_from_slice(value);
+        self.entries.push(Entry { start, key_end, end: self.own.len(), is_held: false });
+    }
+
+    #[cold]
+    fn push_large(
+        &mut self,
+        cursor: &MergeCursor,
+        (start, key_end): (usize, usize),
+        block_bytes: usize,
+        pool: &Pool,
+    ) {
+        let value = match cursor.value_bytes() {
+            Some(value) => charged(value, block_bytes, pool),
+            None => Bytes::copy_from_slice(cursor.value()),
+        };
+        self.held_bytes += value.len();
+        self.held.push(value);
+        self.entries.push(Entry { start, key_end, end: self.held.len() - 1, is_held: true });
+    }
+
+    /// Takes the last entry back, with its key and value.
+    pub(crate) fn undo(&mut self) {
+        if let Some(entry) = self.entries.pop() {
+            self.own.truncate(entry.start);
+            if entry.is_held {
+                self.held_bytes -= self.held.pop().map_or(0, |value| value.len());
+            }
+        }
+    }
+
+    /// The key that was met last.
+    pub(crate) fn last_key(&self) -> Option<&[u8]> {
+        self.entries.last().map(|entry| &self.own[entry.start..entry.key_end])
+    }
+
+    /// Whether the key that was met last is `key`.
+    #[inline]
+    pub(crate) fn ends_with(&self, key: &[u8]) -> bool {
+        self.last_key() == Some(key)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.shared.is_empty() { &self.own } else { &self.shared }
+    }
+
+    /// Takes the entry that was met first, to look at.
+    #[inline]
+    pub(crate) fn first(&mut self) -> Option<(&[u8], &[u8])> {
+        let entry = *self.entries.get(self.taken)?;
+        self.taken += 1;
+        Some(self.view(entry))
+    }
+
+    /// Takes the entry that was met last, to look at.
+    pub(crate) fn last(&mut self) -> Option<(&[u8], &[u8])> {
+        if self.is_empty() {
+            return None;
+        }
+        let entry = self.entries.pop()?;
+        Some(self.view(entry))
+    }
+
+    #[inline]
+    fn view(&self, entry: Entry) -> (&[u8], &[u8]) {
+        let bytes = self.bytes();
+        let key = &bytes[entry.start..entry.key_end];
+        let value = match entry.is_held {
+            true => &self.held[entry.end],
+            false => &bytes[entry.key_end..entry.end],
+        };
+        (key, value)
+    }
+
+    /// Takes the entry that was met first.
+    pub(crate) fn take_first(&mut self) -> Option<(Bytes, Bytes)> {
+        let entry = *self.entries.get(self.taken)?;
+        self.taken += 1;
+        Some(self.hand_out(entry))
+    }
+
+    /// Takes the entry that was met last.
+    pub(crate) fn take_last(&mut self) -> Option<(Bytes, Bytes)> {
+        if self.is_empty() {
+            return None;
+        }
+        let entry = self.entries.pop()?;
+        Some(self.hand_out(entry))
+    }
+
+    fn hand_out(&mut self, entry: Entry) -> (Bytes, Bytes) {
+        if self.shared.is_empty() {
+            self.shared = std::mem::take(&mut self.own).into();
+        }
+        let key = self.shared.slice(entry.start..entry.key_end);
+        let value = match entry.is_held {
+            true => self.held[entry.end].clone(),
+            false => self.shared.slice(entry.key_end..entry.end),
+        };
+        (key, value)
+    }
+}
