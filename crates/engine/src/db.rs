@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Changes, FamilyId, WriteBatch};
+use base::{Changes, FamilyId, SeqNo, WriteBatch};
 use bytes::Bytes;
 use version::{PinReport, VersionEdit};
 use vfs::{Fs, RealFs};
@@ -16,7 +16,9 @@ use crate::commit::state::FamilyState;
 use crate::error::Error;
 use crate::options::{Options, WriteOptions};
 use crate::read::Iter;
+use crate::read::get::GetHow;
 use crate::read::iter::{ScanHow, SnapshotGuard};
+use crate::read::options::{ReadOptions, copied};
 use crate::recovery;
 use crate::shared::{Owner, Shared};
 use crate::stats::Stats;
@@ -31,7 +33,7 @@ pub const DEFAULT_FAMILY: &str = "default";
 /// column family.
 #[derive(Clone)]
 pub struct Db {
-    owner: Arc<Owner>,
+    pub(crate) owner: Arc<Owner>,
 }
 
 impl Db {
@@ -159,12 +161,13 @@ impl Db {
 
     /// The value of `key`, if it has one.
     ///
-    /// The value is cheap to clone; from a table it is a part of the block that holds it, which it keeps in memory.
+    /// The value is cheap to clone. A large one from a table is a part of the block that holds it, which it keeps in memory,
+    /// charged to the memory budget; others are copies.
     ///
     /// # Errors
     /// [`Error::Table`] names the damaged file; [`Error::Closed`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
-        self.shared().get(FamilyId::DEFAULT, key.as_ref(), None)
+        self.get_with(key, &ReadOptions::default())
     }
 
     /// All entries, ascending by key, as of now.
@@ -295,8 +298,8 @@ impl fmt::Debug for Db {
 /// A column family of an open database: keys of its own, one log and one write budget with all others.
 #[derive(Clone, Debug)]
 pub struct Family {
-    db: Db,
-    id: FamilyId,
+    pub(crate) db: Db,
+    pub(crate) id: FamilyId,
 }
 
 impl Family {
@@ -327,7 +330,7 @@ impl Family {
     /// # Errors
     /// As [`Db::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
-        self.db.shared().get(self.id, key.as_ref(), None)
+        self.get_with(key, &ReadOptions::default())
     }
 
     /// As [`Db::iter`], in this family.
@@ -361,16 +364,21 @@ impl From<&Family> for FamilyId {
 /// The database as it was at one moment.
 #[derive(Clone)]
 pub struct Snapshot {
-    guard: SnapshotGuard,
+    pub(crate) guard: SnapshotGuard,
 }
 
 impl Snapshot {
+    /// The sequence number that it stands at.
+    pub(crate) fn at(&self) -> SeqNo {
+        self.guard.at
+    }
+
     /// As [`Db::get`], as of the snapshot.
     ///
     /// # Errors
     /// As [`Db::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
-        self.guard.owner.get(FamilyId::DEFAULT, key.as_ref(), Some(self.guard.at))
+        self.get_of(FamilyId::DEFAULT, key.as_ref())
     }
 
     /// As [`Family::get`], as of the snapshot.
@@ -379,7 +387,7 @@ impl Snapshot {
     /// As [`Db::get`]; [`Error::UnknownFamilyNumber`] for a family of another database.
     pub fn get_in(&self, family: &Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
         self.check(family)?;
-        self.guard.owner.get(family.id, key.as_ref(), Some(self.guard.at))
+        self.get_of(family.id, key.as_ref())
     }
 
     /// As [`Db::iter`], as of the snapshot.
@@ -416,6 +424,11 @@ impl Snapshot {
         Iter::new(self.guard.clone(), family.id, copied(&bounds), ScanHow::default())
     }
 
+    fn get_of(&self, family: FamilyId, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let how = GetHow { at: Some(self.guard.at), ..GetHow::default() };
+        self.guard.owner.get(family, key, &how, |lent| lent.handle(&self.guard.owner))
+    }
+
     fn check(&self, family: &Family) -> Result<(), Error> {
         if Arc::ptr_eq(&self.guard.owner, &family.db.owner) {
             Ok(())
@@ -429,13 +442,4 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot").field("at", &self.guard.at).finish_non_exhaustive()
     }
-}
-
-fn copied<K: AsRef<[u8]>>(bounds: &impl RangeBounds<K>) -> (Bound<Bytes>, Bound<Bytes>) {
-    let copy = |bound: Bound<&K>| match bound {
-        Bound::Unbounded => Bound::Unbounded,
-        Bound::Included(key) => Bound::Included(Bytes::copy_from_slice(key.as_ref())),
-        Bound::Excluded(key) => Bound::Excluded(Bytes::copy_from_slice(key.as_ref())),
-    };
-    (copy(bounds.start_bound()), copy(bounds.end_bound()))
 }

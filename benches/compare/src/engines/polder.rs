@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Compression, Db, Options, WriteBatch, WriteOptions};
+use engine::{Compression, Db, Options, ReadOptions, WriteBatch, WriteOptions};
 use kit::Result;
 use kit::size::Size;
 
@@ -45,7 +45,7 @@ pub(super) fn configuration(config: &Config) -> String {
     format!(
         "{MEMTABLES} memtables of {}, write budget {}, log handed to the kernel before a call returns, no \
          compression, a memory budget of {} of which the block cache has what memtables and log do not hold, \
-         blocks of {}, filter {FILTER_BITS} bits a key, checksums verified; multi_get: single gets",
+         blocks of {}, filter {FILTER_BITS} bits a key, checksums verified",
         Size(options.write_buffer_size),
         options.write_budget.map_or_else(|| "off".to_owned(), |bytes| Size(bytes).to_string()),
         Size(options.memory_budget.unwrap_or(0)),
@@ -75,18 +75,18 @@ impl Engine for Polder {
     }
 
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        let value = self.db.get(key)?;
-        Ok(value.is_some_and(|value| {
-            found(&value);
-            true
-        }))
+        Ok(self.db.get_map(key, &ReadOptions::default(), found)?.is_some())
+    }
+
+    fn multi_get(&self, keys: &[Key], found: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
+        Ok(self.db.multi_get_map(keys, &ReadOptions::default(), found)?)
     }
 
     fn scan(&self, from: &[u8], limit: u64, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64> {
         let mut records = 0;
-        for record in self.db.range(from..)? {
-            let (key, value) = record?;
-            each(&key, &value);
+        let mut entries = self.db.range(from..)?;
+        while let Some((key, value)) = entries.next_entry()? {
+            each(key, value);
             records += 1;
             if records == limit {
                 break;

@@ -72,6 +72,9 @@ pub struct Iter {
     slot: Arc<Slot>,
 }
 
+/// A key and its value, lent.
+pub type EntryRef<'a> = (&'a [u8], &'a [u8]);
+
 /// How an iterator reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ScanHow {
@@ -111,7 +114,7 @@ impl Iter {
     /// # Errors
     /// As those that the iterator yields; it has ended then.
     #[inline]
-    pub fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    pub fn next_entry(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
         self.ready(Direction::Forward)?;
         // What the other end has read is this end's rest, its last first.
         Ok(if self.front.is_empty() { self.back.last() } else { self.front.first() })
@@ -122,7 +125,7 @@ impl Iter {
     /// # Errors
     /// As [`Iter::next_entry`].
     #[inline]
-    pub fn next_entry_back(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    pub fn next_entry_back(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
         self.ready(Direction::Backward)?;
         Ok(if self.back.is_empty() { self.front.last() } else { self.back.first() })
     }

@@ -74,6 +74,10 @@ impl TableStore {
         Ok(Self { fs, dir: dir.to_owned(), blocks, readers: Arc::new(readers) })
     }
 
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
     pub(crate) fn path(&self, number: FileNumber) -> PathBuf {
         FileName::Table(number).path_in(&self.dir)
     }

@@ -88,13 +88,22 @@ pub(super) struct Readers {
     blocks: Arc<Blocks>,
     /// Tables that are open now, those that stand in no place any more included.
     open: Arc<AtomicUsize>,
+    /// How often a table was refused to keep a partition since one was last asked for in earnest.
+    refused: AtomicUsize,
     /// Places in the order in which the clock comes by; some of them have gone.
     ring: Mutex<VecDeque<Weak<Place>>>,
 }
 
 impl Readers {
     pub(super) fn new(open_max: usize, pool: Pool, blocks: Arc<Blocks>) -> Self {
-        Self { open_max, pool, blocks, open: Arc::default(), ring: Mutex::default() }
+        Self {
+            open_max,
+            pool,
+            blocks,
+            open: Arc::default(),
+            refused: AtomicUsize::new(0),
+            ring: Mutex::default(),
+        }
     }
 
     pub(super) fn open_count(&self) -> usize {
@@ -161,6 +170,10 @@ pub(super) struct TableCache {
     held: Mutex<Option<Permit>>,
 }
 
+/// After a refusal the pool is left alone for so many more: a table asks at each read, and a reader that is closed for
+/// another's sake has to be read again.
+const REFUSALS: usize = 4096;
+
 impl TableCache {
     /// Charges the reader with `bytes` more, if there are credits.
     fn charge(&self, bytes: u64) -> bool {
@@ -181,6 +194,19 @@ impl BlockCache for TableCache {
 
     fn insert(&self, table: FileNumber, offset: u64, block: Block) {
         self.readers.blocks.offer(table, offset, block);
+    }
+
+    fn keep(&self, bytes: usize) -> bool {
+        let refused = &self.readers.refused;
+        if !refused.load(Ordering::Relaxed).is_multiple_of(REFUSALS) {
+            refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        // Once more with the memory of the reader that was not used for longest: what is read now is worth more.
+        let may =
+            self.charge(bytes as u64) || (self.readers.close_one() && self.charge(bytes as u64));
+        refused.store(usize::from(!may), Ordering::Relaxed);
+        may
     }
 }
 

@@ -20,3 +20,4 @@ mod support;
 #[cfg(feature = "async")]
 mod tasks;
 mod unlogged;
+mod verifying;

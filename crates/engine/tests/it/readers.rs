@@ -186,3 +186,68 @@ fn a_key_is_never_missing_while_its_versions_are_dropped() {
     });
     assert!(db.stats().flushes > 5, "{:?}", db.stats());
 }
+
+/// Deadlines: a read whose time is up says so, and has not ended by anything else.
+#[test]
+fn a_read_gives_up_at_its_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, 2000, 1);
+    db.flush().unwrap();
+    let late = engine::ReadOptions {
+        deadline: Some(std::time::Instant::now()),
+        ..engine::ReadOptions::default()
+    };
+    let is_late = |error: engine::Error| matches!(error, engine::Error::TimedOut { .. });
+    assert!(is_late(db.get_with(5u32.to_be_bytes(), &late).unwrap_err()));
+    assert!(is_late(db.multi_get(&[5u32.to_be_bytes()], &late).unwrap_err()));
+    let mut entries = db.iter_with(&late).unwrap();
+    assert!(is_late(entries.next().unwrap().unwrap_err()));
+    assert!(entries.next().is_none());
+    let hour = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+    let early = engine::ReadOptions { deadline: Some(hour), ..late };
+    assert_eq!(db.iter_with(&early).unwrap().count(), 2000);
+}
+
+/// A snapshot of another database is refused.
+#[test]
+fn a_snapshot_of_another_database_is_refused() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] = dirs.each_ref().map(|dir| open(dir.path(), &small()));
+    let snapshot = other.snapshot();
+    let options =
+        engine::ReadOptions { snapshot: Some(&snapshot), ..engine::ReadOptions::default() };
+    for refused in [one.get_with("k", &options).map(drop), one.iter_with(&options).map(drop)] {
+        assert!(matches!(refused, Err(engine::Error::UnknownFamilyNumber { .. })));
+    }
+}
+
+/// C13: large values that are handed out are charged while they are held, up to a ceiling; then they are copies.
+#[test]
+fn what_values_pin_is_charged() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory_budget: Some(8 << 20),
+        wal_window_bytes: 256 << 10,
+        compression: engine::Compression::None,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    for i in 0..100u32 {
+        db.put(i.to_be_bytes(), [i as u8; 10_000]).unwrap();
+    }
+    db.compact().unwrap();
+    let small = db.get(3u32.to_be_bytes()).unwrap().unwrap();
+    let one = db.stats().pinned_bytes;
+    assert!((10_000..40_000).contains(&one), "{one}");
+    drop(small);
+    assert_eq!(db.stats().pinned_bytes, 0);
+    let values: Vec<_> = (0..100u32).map(|i| db.get(i.to_be_bytes()).unwrap().unwrap()).collect();
+    let held = db.stats().pinned_bytes;
+    assert!(held > 400_000 && held <= (8 << 20) / 16, "{held}");
+    let walked: Vec<_> = db.iter().unwrap().map(|entry| entry.unwrap().1).collect();
+    assert!(values == walked && values.iter().enumerate().all(|(i, v)| **v == [i as u8; 10_000]));
+    assert!(db.stats().pinned_bytes <= (8 << 20) / 16);
+    drop((values, walked));
+    assert_eq!(db.stats().pinned_bytes, 0);
+}
