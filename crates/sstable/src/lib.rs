@@ -1,6 +1,5 @@
 //! Immutable sorted table files: blocks, index, filter, writer and reader.
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
 
 mod block;
 mod cache;

@@ -1,7 +1,8 @@
 //! A range of a file mapped into memory, shared with every other way of reading and writing it.
 //!
 //! Invariants: every access is checked against the length of the region. Mapped memory is touched
-//! through raw pointers only; no reference into it ever exists, since another process may change it.
+//! through raw pointers only; no reference into it exists, since another process may change it, but
+//! for those that [`MappedRegion::as_slice`] gives to who vouches that none does.
 //!
 //! Concurrency: accesses to disjoint ranges may run at the same time in any number of threads;
 //! keeping them disjoint is the caller's part, which is why [`MappedRegion::write`] is `unsafe`.
@@ -155,6 +156,25 @@ impl MappedRegion {
                     .read(at, buf)
                     .map_err(|source| self.error(Operation::MapRead, offset, len, source))
             }
+        }
+    }
+
+    /// All bytes of the region, where they are in memory. `None` for a simulated file, whose bytes are elsewhere.
+    /// Reading them may kill the process like [`write`](MappedRegion::write): also when the disk cannot
+    /// deliver a page.
+    ///
+    /// # Safety
+    /// As long as the slice lives nobody may write or cut this part of the file, in this process or in any other, by
+    /// any way.
+    pub unsafe fn as_slice(&self) -> Option<&[u8]> {
+        match &self.memory {
+            // SAFETY: the mapping is `len` bytes long and lives as long as `self`, which the slice borrows; that nobody
+            // changes what it shows is the caller's promise.
+            Memory::Real(memory) => unsafe {
+                Some(std::slice::from_raw_parts(memory.as_ptr(), memory.len()))
+            },
+            #[cfg(feature = "sim")]
+            Memory::Simulated(_) => None,
         }
     }
 

@@ -134,6 +134,7 @@ pub(super) const UNSAFE_FILES: &[Exception] = &[
     exception("crates/memtable/src/tree/insert.rs", "takes references to entries on trust"),
     exception("crates/memtable/src/tree/link.rs", "pointers between nodes in arena memory"),
     exception("crates/memtable/src/tree/mod.rs", "follows references that inserts have stored"),
+    exception("crates/sstable/src/table/mapped.rs", "values that lie in a mapped file"),
     exception("crates/vfs/src/map.rs", "mapped files are touched through raw pointers only"),
     exception("crates/vfs/src/real/linux.rs", "mapping a file, and advice on the mapping"),
     exception("crates/vfs/src/real/portable.rs", "mapping a file where Linux's calls are missing"),

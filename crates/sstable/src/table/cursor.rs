@@ -1,5 +1,6 @@
 //! Walking a table both ways.
 
+use super::fetch::BlockPlace;
 use super::readahead::{Direction, Readahead};
 use super::{Table, data_handle};
 use crate::block::Block;
@@ -111,11 +112,13 @@ impl TableCursor {
         if self.loaded != Some(handle) {
             self.leave();
             let fetcher = &self.table.fetcher;
-            let block = match fetcher.cached(handle, BlockKind::Data) {
+            let block = match fetcher.cached_data(handle) {
                 Some(block) => block,
                 None => {
                     self.readahead.reads(handle, &*fetcher.file, fetcher.limit);
-                    fetcher.load_data_block(handle, self.options.blocks())?
+                    let verified = &self.table.partitions[self.partition].verified;
+                    let place = BlockPlace { entry, blocks: self.blocks(), verified };
+                    fetcher.load_data_block(handle, place, self.options.blocks())?
                 }
             };
             self.data.set_block(block);

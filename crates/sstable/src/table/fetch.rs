@@ -7,9 +7,20 @@ use crate::error::{Error, Malformed};
 use crate::format::{BlockKind, Handle, Place, Trailer};
 use crate::options::ReadBlocks;
 use crate::table::kept::Kept;
+use crate::table::mapped::VerifiedBits;
 use bytes::Bytes;
 use std::sync::Arc;
 use vfs::File;
+
+/// Which data block it is of its partition.
+#[derive(Clone, Copy)]
+pub(super) struct BlockPlace<'a> {
+    /// Its number in the index.
+    pub(super) entry: usize,
+    /// How many there are.
+    pub(super) blocks: usize,
+    pub(super) verified: &'a VerifiedBits,
+}
 
 /// Reads the blocks of one file.
 #[derive(Debug)]
@@ -17,23 +28,44 @@ pub(super) struct Fetcher {
     pub(super) file: Arc<dyn File>,
     pub(super) cache: Option<BlockCacheHandle>,
     pub(super) salt: u64,
+    /// The whole file, if it is mapped into memory.
+    pub(super) mapped: Option<Bytes>,
     /// Where the footer begins: every block ends at or before it.
     pub(super) limit: u64,
 }
 
 impl Fetcher {
-    /// The data block at `handle`, from the cache if it is there, else from the file.
+    /// The data block at `handle`, which stands at `place`: from the cache, the mapped file, or the file.
     #[inline]
-    pub(super) fn data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
-        match self.cached(handle, BlockKind::Data) {
+    pub(super) fn data_block(
+        &self,
+        handle: Handle,
+        place: BlockPlace<'_>,
+        how: ReadBlocks,
+    ) -> Result<Block, Error> {
+        match self.cached_data(handle) {
             Some(block) => Ok(block),
-            None => self.load_data_block(handle, how),
+            None => self.load_data_block(handle, place, how),
         }
     }
 
-    /// The data block at `handle`, which is not in the cache.
-    #[cold]
-    pub(super) fn load_data_block(&self, handle: Handle, how: ReadBlocks) -> Result<Block, Error> {
+    /// The data block at `handle` if it is in the cache and must be looked for there.
+    #[inline]
+    pub(super) fn cached_data(&self, handle: Handle) -> Option<Block> {
+        if self.mapped.is_some() { None } else { self.cached(handle, BlockKind::Data) }
+    }
+
+    /// The data block at `handle`, which is not in the cache, from the mapped file or the file.
+    #[inline]
+    pub(super) fn load_data_block(
+        &self,
+        handle: Handle,
+        place: BlockPlace<'_>,
+        how: ReadBlocks,
+    ) -> Result<Block, Error> {
+        if let Some(mapped) = &self.mapped {
+            return self.mapped_block(mapped, handle, place, how);
+        }
         let block = self.read_block_as(handle, BlockKind::Data, how.verify_checksums)?;
         self.offer(handle, &block, how);
         Ok(block)

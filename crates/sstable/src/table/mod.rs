@@ -10,6 +10,7 @@
 mod cursor;
 mod fetch;
 mod kept;
+mod mapped;
 mod open;
 mod point;
 mod readahead;
@@ -27,6 +28,7 @@ use crate::properties::Properties;
 use base::InternalKeyRef;
 use fetch::Fetcher;
 use kept::Kept;
+use mapped::VerifiedBits;
 use std::sync::Arc;
 
 /// An open table file. Shared by reference or [`Arc`] between threads; dropping it closes the file.
@@ -48,6 +50,7 @@ struct Partition {
     filter: Option<Handle>,
     kept_index: Kept,
     kept_filter: Kept,
+    verified: VerifiedBits,
 }
 
 impl Table {
@@ -81,7 +84,9 @@ impl Table {
     pub fn memory_bytes(&self) -> usize {
         let keys = self.properties.smallest.user_key.len() + self.properties.largest.user_key.len();
         let partitions = size_of_val(&*self.partitions);
-        size_of::<Self>() + self.top.memory_bytes() + partitions + keys
+        let verified_bits =
+            if self.is_mapped() { self.properties.data_blocks as usize / 8 } else { 0 };
+        size_of::<Self>() + self.top.memory_bytes() + partitions + keys + verified_bits
     }
 
     /// The index of partition `number`: kept by the table, or in `slot`.
@@ -111,8 +116,8 @@ fn partitions_of(top: &Block) -> Result<Box<[Partition]>, Malformed> {
         match (Handle::get(&mut value), Handle::get(&mut value)) {
             (Some(index), Some(filter)) if value.is_empty() => {
                 let filter = (filter != Handle::NONE).then_some(filter);
-                let (kept_index, kept_filter) = Default::default();
-                Ok(Partition { index, filter, kept_index, kept_filter })
+                let (kept_index, kept_filter, verified) = Default::default();
+                Ok(Partition { index, filter, kept_index, kept_filter, verified })
             }
             _ => Err(Malformed::new("two handles", format_args!("others in entry {number}"))),
         }

@@ -28,7 +28,7 @@ impl Table {
         file.read_exact_at(&mut tail, tail_start).map_err(Error::io("read"))?;
         let footer = read_footer(&*file, &tail, file_bytes)?;
         let limit = file_bytes - FOOTER_BYTES as u64;
-        let fetcher = Fetcher { file, cache, salt: footer.salt, limit };
+        let fetcher = Fetcher { file, cache, salt: footer.salt, mapped: None, limit };
         let block = |handle: Handle, kind| -> Result<Block, Error> {
             let start =
                 handle.offset.checked_sub(tail_start).and_then(|at| usize::try_from(at).ok());

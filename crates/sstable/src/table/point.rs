@@ -1,5 +1,6 @@
 //! Point reads: of one key, and of many in ascending order.
 
+use super::fetch::BlockPlace;
 use super::{Table, data_handle};
 use crate::block::Block;
 use crate::error::{Error, Malformed};
@@ -127,11 +128,11 @@ impl Table {
             if !self.may_contain(number, user_key, &mut filter_slot)? {
                 continue;
             }
-            let handle = self.handle_for(number, target, &mut index_slot)?;
+            let (handle, place_in_index) = self.handle_for(number, target, &mut index_slot)?;
             let block = match &mut last {
                 Some((loaded, block)) if *loaded == handle => &*block,
                 other => {
-                    let block = self.fetcher.data_block(handle, *how)?;
+                    let block = self.fetcher.data_block(handle, place_in_index, *how)?;
                     &other.insert((handle, block)).1
                 }
             };
@@ -153,8 +154,8 @@ impl Table {
         if !self.may_contain(number, user_key, &mut None)? {
             return Ok(None);
         }
-        let handle = self.handle_for(number, target, &mut None)?;
-        let block = self.fetcher.data_block(handle, how)?;
+        let (handle, place) = self.handle_for(number, target, &mut None)?;
+        let block = self.fetcher.data_block(handle, place, how)?;
         let entry = self.entry_for(&block, handle, target)?;
         Ok(entry.map(|entry| (block, entry)))
     }
@@ -185,15 +186,20 @@ impl Table {
         number: usize,
         target: InternalKeyRef<'_>,
         slot: &mut Option<Block>,
-    ) -> Result<Handle, Error> {
+    ) -> Result<(Handle, BlockPlace<'_>), Error> {
         let index = match slot {
             Some(index) => &*index,
             slot => self.index_partition(number, slot)?,
         };
+        let partition = &self.partitions[number];
+        let blocks = index.restarts();
         index
             .lower_bound(target)
-            .and_then(|entry| data_handle(index, entry))
-            .map_err(self.fetcher.damaged(self.partitions[number].index.offset, BlockKind::Index))
+            .and_then(|entry| {
+                let place = BlockPlace { entry, blocks, verified: &partition.verified };
+                Ok((data_handle(index, entry)?, place))
+            })
+            .map_err(self.fetcher.damaged(partition.index.offset, BlockKind::Index))
     }
 
     /// The newest version in the data block `block` that `target` sees.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use vfs::sim::SimFs;
-use vfs::{Access, File, Fs};
+use vfs::{Access, File, Fs, RealFs};
 
 pub type Entry = (InternalKey, Vec<u8>);
 
@@ -75,6 +75,20 @@ pub fn open_cached(bytes: &[u8]) -> Result<(Arc<Table>, Arc<KeepAll>), Error> {
     let cache = Arc::new(KeepAll::default());
     let handle = BlockCacheHandle { cache: Arc::clone(&cache) as _, table: FileNumber::new(7) };
     Ok((Arc::new(Table::open(file_of(bytes), Some(handle))?), cache))
+}
+
+/// A table in a real file, mapped into memory; the file's folder goes with what holds it.
+pub fn open_mapped(
+    bytes: &[u8],
+    cache: Option<BlockCacheHandle>,
+) -> (tempfile::TempDir, Result<Arc<Table>, Error>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (fs, path) = (RealFs::new(), dir.path().join("table"));
+    fs.create(&path).unwrap().write_all_at(bytes, 0).unwrap();
+    let file = fs.open(&path, Access::Read).unwrap();
+    // SAFETY: nobody else knows of the file.
+    let table = unsafe { Table::open_mapped(file, cache) };
+    (dir, table.map(Arc::new))
 }
 
 /// A cache that keeps everything and counts.

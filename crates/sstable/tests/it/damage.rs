@@ -80,6 +80,31 @@ fn every_flipped_byte_is_found() {
     }
 }
 
+/// Each block is verified when it is first read from the mapping, by a scan or a point read, and no other for it.
+#[test]
+fn every_flipped_byte_is_found_in_a_mapped_file() {
+    for compression in [Compression::None, Compression::Lz4] {
+        let (entries, good) = small_table(compression);
+        let (_dir, table) = open_mapped(&good, None);
+        let table = table.unwrap();
+        for _ in 0..2 {
+            assert!(table.is_mapped() && !reads_rightly_or_fails(&table, &entries));
+        }
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            let (_dir, table) = open_mapped(&bytes, None);
+            match table {
+                Ok(table) => {
+                    assert!(reads_rightly_or_fails(&table, &entries), "byte {at} is read");
+                    assert!(reads_rightly_or_fails(&table, &entries), "byte {at} is read again");
+                }
+                Err(error) => assert!(Error::is_corruption(&error), "byte {at}: {error:?}"),
+            }
+        }
+    }
+}
+
 // K
 #[test]
 fn every_truncation_and_every_extension_is_found_at_open() {

@@ -1,9 +1,11 @@
 //! Any sorted entries, any options, any moves: a table answers as the sorted list does.
 
 use crate::common::*;
-use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SeqNo, ValueKind};
+use base::{Cursor, FileNumber, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SeqNo, ValueKind};
 use proptest::prelude::*;
-use sstable::{Compression, Found, FoundRef, ReadBlocks, ScanOptions, TableOptions};
+use sstable::{
+    BlockCacheHandle, Compression, Found, FoundRef, ReadBlocks, ScanOptions, TableOptions,
+};
 use std::sync::Arc;
 
 /// Keys with long common beginnings, zeros, empty ones and neighbours.
@@ -199,7 +201,11 @@ proptest! {
         *cache.room.lock().unwrap() = room;
         let scan = ScanOptions { fill_cache, verify_checksums, readahead_bytes };
         let how = ReadBlocks { fill_cache, verify_checksums };
-        for table in [open(&bytes).unwrap(), cached] {
+        let cache = BlockCacheHandle { cache: cache as _, table: FileNumber::new(8) };
+        let (_dir, mapped) = open_mapped(&bytes, fill_cache.then_some(cache));
+        let mapped = mapped.unwrap();
+        prop_assert!(mapped.is_mapped());
+        for table in [open(&bytes).unwrap(), cached, mapped] {
             table.verify().unwrap();
             prop_assert_eq!(&forward(&mut table.cursor_with(scan)).unwrap(), &entries);
             prop_assert_eq!(&backward(&mut table.cursor_with(scan)).unwrap(), &entries);

@@ -2,8 +2,11 @@
 
 use crate::common::*;
 use crate::recorder::{Call, Recorder};
-use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
-use sstable::{BlockKind, Compression, FoundRef, ReadBlocks, ScanOptions, Table, TableOptions};
+use base::{Cursor, FileNumber, InternalKeyRef, SeqNo, ValueKind};
+use sstable::{
+    BlockCacheHandle, BlockKind, Compression, FoundRef, ReadBlocks, ScanOptions, Table,
+    TableOptions,
+};
 use std::path::Path;
 use std::sync::Arc;
 use vfs::sim::{Effect, Fault, SimFs};
@@ -68,6 +71,31 @@ fn a_value_is_a_slice_of_its_block() {
     drop((cursor, table));
     cache.blocks.lock().unwrap().clear();
     assert_eq!(one, vec![7; 50]);
+}
+
+/// Mapped, a block that is not compressed is not copied and not cached, and its value outlives table and name.
+#[test]
+fn a_value_of_a_mapped_file_lies_in_it() {
+    for (compression, is_copied) in [(Compression::None, false), (Compression::Lz4, true)] {
+        let options = TableOptions { compression, ..plain() };
+        let cache = Arc::new(KeepAll::default());
+        let handle = BlockCacheHandle { cache: Arc::clone(&cache) as _, table: FileNumber::new(7) };
+        let bytes = table_bytes(options, &numbered(100, 50));
+        let (dir, table) = open_mapped(&bytes, Some(handle));
+        let table = table.unwrap();
+        let value = table.get(b"key00000007", SeqNo::MAX).unwrap().unwrap().value;
+        let again = table.get(b"key00000007", SeqNo::MAX).unwrap().unwrap().value;
+        assert_eq!(value.as_ptr(), again.as_ptr());
+        let is_data = |block: &sstable::Block| block.kind() == BlockKind::Data;
+        assert_eq!(cache.blocks.lock().unwrap().values().any(is_data), is_copied);
+        drop((dir, table));
+        assert_eq!(value, vec![7; 50]);
+    }
+    // Simulated files cannot be: they are read.
+    let file = file_of(&table_bytes(plain(), &numbered(100, 50)));
+    // SAFETY: nobody else has the file.
+    let table = unsafe { Table::open_mapped(file, None) }.unwrap();
+    assert!(!table.is_mapped() && table.get(b"key00000007", SeqNo::MAX).unwrap().is_some());
 }
 
 #[test]
