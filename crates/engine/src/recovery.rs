@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::ring::CompletionRing;
-use base::sync::atomic::AtomicUsize;
+use base::sync::atomic::{AtomicBool, AtomicUsize};
 use base::sync::{ArcCell, Duration, Mutex, Signal, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::{ChildError, Pool};
@@ -80,6 +80,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         budget,
         pool,
         chunks: ChunkCache::new(options.spare_chunk_bytes() as usize),
+        is_chunk_due: AtomicBool::new(false),
         wal,
         ring: CompletionRing::new(RING_SIZE, visible.get()),
         commit: Mutex::new(CommitState::new(visible, families, next_memtable)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::FileNumber;
 use base::ring::CompletionRing;
-use base::sync::atomic::AtomicUsize;
+use base::sync::atomic::{AtomicBool, AtomicUsize};
 use base::sync::{ArcCell, Mutex, Signal};
 use credit::Pool;
 use memtable::ChunkCache;
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     /// Chunks of flushed memtables, charged to the budget, until the next memtable takes them or a writer waits.
     pub(crate) chunks: Arc<ChunkCache>,
+    /// Whether the next chunk should be made ready: see `janitor`.
+    pub(crate) is_chunk_due: AtomicBool,
     pub(crate) wal: Wal,
     /// Publishes sequence numbers in order: its value is the newest visible one.
     pub(crate) ring: CompletionRing,
@@ -156,7 +158,10 @@ impl Shared {
         let counters = &self.counters;
         let stalls = counters.stalls();
         let credits = stalls.iter().find(|stall| stall.cause == StallCause::Credits);
-        let accepted = self.commit.lock().accepted;
+        let (accepted, memtable_bytes) = {
+            let state = self.commit.lock();
+            (state.accepted, state.memtable_bytes())
+        };
         let log = self.wal.stats();
         let tables = self.tables.memory();
         let view = self.view.load();
@@ -172,6 +177,7 @@ impl Shared {
         Stats {
             write_budget: self.pool.capacity_bytes(),
             in_flight_bytes: self.pool.held_bytes().saturating_sub(self.chunks.kept_bytes() as u64),
+            memtable_bytes,
             in_flight_peak_bytes: self.pool.peak_bytes(),
             credit_waits: credits.map_or(0, |stall| stall.count),
             credit_wait: credits.map_or_else(Default::default, |stall| stall.duration),

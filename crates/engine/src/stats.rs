@@ -77,6 +77,9 @@ pub struct Stats {
     pub write_budget: Option<u64>,
     /// What they hold now.
     pub in_flight_bytes: u64,
+    /// What the memtables have in memory now: at rest the same. What was flushed and is still read from is in the one
+    /// above alone.
+    pub memtable_bytes: u64,
     /// The most that they have held at any moment: the pool's own high-water mark, not a sample.
     pub in_flight_peak_bytes: u64,
     /// Writes that waited for credits.

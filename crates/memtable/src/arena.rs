@@ -30,8 +30,9 @@ pub(crate) use slots::{Slot, Slots};
 
 /// The first chunk: what a memtable with one entry costs.
 pub(crate) const CHUNK_BYTES_FIRST: usize = 16 << 10;
-/// Chunks double up to this; only a group of inserts that needs more gets a larger one.
-pub(crate) const CHUNK_BYTES_MAX: usize = PIECE_BYTES;
+/// The bytes of an ordinary chunk of a memtable that has grown: chunks double up to this, and only a group of inserts that
+/// needs more gets a larger one.
+pub const CHUNK_BYTES_MAX: usize = PIECE_BYTES;
 /// A group of inserts above this gets a chunk of just its size: an ordinary one could be left with a large rest.
 const CHUNK_BYTES_EXACT_FROM: usize = CHUNK_BYTES_MAX / 4;
 /// How many chunks with room left are kept in view. More than one, because a large group does not fit into what is

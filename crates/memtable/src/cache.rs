@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::sync::Mutex;
-use credit::Permit;
+use credit::{Permit, Pool};
 
 use crate::arena::CHUNK_BYTES_MAX;
 use crate::chunk::{Chunk, MapError, Mapping};
@@ -68,6 +68,26 @@ impl ChunkCache {
         }
         shelf.bytes -= sizes.iter().sum::<usize>();
         Some(taken.into_iter().map(|mapping| Chunk::of(mapping, Some(Arc::clone(self)))).collect())
+    }
+
+    /// Has a chunk of an ordinary memtable's full size ready for the next who takes one: if none is kept, there is room
+    /// to keep one, nobody wants the credits and `pool` has them now. For a thread beside those that write, which would
+    /// have to wait while its pages are made resident. Answers whether it mapped one.
+    ///
+    /// # Errors
+    /// [`MapError::Refused`].
+    pub fn prepare(self: &Arc<Self>, pool: &Pool) -> Result<bool, MapError> {
+        {
+            let shelf = self.shelf.lock();
+            let is_there = shelf.spare.iter().any(|spare| spare.bytes() == CHUNK_BYTES_MAX);
+            let has_room = shelf.bytes + CHUNK_BYTES_MAX <= self.bytes_max;
+            if is_there || !has_room || shelf.wanting > 0 {
+                return Ok(false);
+            }
+        }
+        let Ok(permit) = pool.try_acquire(CHUNK_BYTES_MAX as u64) else { return Ok(false) };
+        drop(self.map(permit)?); // comes here, unless its credits are wanted by now
+        Ok(true)
     }
 
     /// Gives everything up, and keeps nothing while what this returns is held: call it before waiting for credits.

@@ -12,7 +12,7 @@ mod space;
 mod table;
 mod tree;
 
-pub use arena::Outlook;
+pub use arena::{CHUNK_BYTES_MAX, Outlook};
 pub use cache::{ChunkCache, Wanted};
 pub use chunk::{Chunk, MapError, mapped_bytes, page_bytes};
 pub use cursor::{MemtableCursor, OwnedCursor, TableCursor};

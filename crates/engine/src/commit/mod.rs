@@ -21,7 +21,7 @@ mod tasks;
 use std::sync::Arc;
 
 use base::sync::ArcRef;
-use base::{BatchEntry, Changes, FamilyId, InternalKeyRef, SeqNo};
+use base::{BatchEntry, Changes, FamilyId, InternalKeyRef, SeqNo, WriteBatch};
 use credit::limiter::{Direction, Priority};
 use memtable::{Reserved, Space};
 
@@ -47,23 +47,50 @@ pub(crate) struct Needs {
     pub(crate) user_bytes: u64,
 }
 
+impl Need {
+    fn new(family: FamilyId) -> Self {
+        Self { family, space: Space::new() }
+    }
+}
+
 impl Needs {
-    /// Adds up what `changes` need, whose lengths are within the limits; `None` when there are none.
+    /// Adds up what `changes` need, whose lengths are within the limits.
     #[inline]
-    pub(crate) fn of(changes: Changes<'_>) -> Option<Self> {
-        let mut entries = changes.entries();
-        let first = entries.next()?;
-        let mut needs = Self {
-            first: Need { family: first.family, space: Space::new() },
-            rest: Vec::new(),
-            user_bytes: 0,
-        };
-        for entry in std::iter::once(first).chain(entries) {
-            let at = needs.place(entry.family);
-            needs.at_mut(at).space.add(entry.key.len(), entry.value.len());
-            needs.user_bytes += (entry.key.len() + entry.value.len()) as u64;
+    pub(crate) fn of(changes: Changes<'_>) -> Self {
+        match changes {
+            Changes::One(entry) => {
+                let mut needs = Self::none(entry.family);
+                needs.add(0, &entry);
+                needs
+            }
+            Changes::Batch(batch) => Self::of_batch(batch),
         }
-        Some(needs)
+    }
+
+    fn of_batch(batch: &WriteBatch) -> Self {
+        let family = batch.iter().next().map_or(FamilyId::DEFAULT, |first| first.family);
+        let mut needs = Self::none(family);
+        for entry in batch {
+            let at = needs.place(entry.family);
+            needs.add(at, &entry);
+        }
+        needs
+    }
+
+    fn none(first: FamilyId) -> Self {
+        Self { first: Need::new(first), rest: Vec::new(), user_bytes: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, at: usize, entry: &BatchEntry<'_>) {
+        self.at_mut(at).space.add(entry.key.len(), entry.value.len());
+        self.user_bytes += (entry.key.len() + entry.value.len()) as u64;
+    }
+
+    /// Whether nothing is to be written.
+    #[inline]
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.first.space.entries() == 0
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Need> {
@@ -79,7 +106,7 @@ impl Needs {
         match self.find(family) {
             Some(at) => at,
             None => {
-                self.rest.push(Need { family, space: Space::new() });
+                self.rest.push(Need::new(family));
                 self.rest.len()
             }
         }
@@ -167,7 +194,11 @@ impl Turn<'_> {
 impl Shared {
     /// Writes `changes`: see the module's text.
     pub(crate) fn write(&self, changes: Changes<'_>, options: &WriteOptions) -> Result<(), Error> {
-        let Some((needs, bytes)) = self.check_write(changes, options)? else { return Ok(()) };
+        let bytes = self.check_write(changes, options)?;
+        let needs = Needs::of(changes);
+        if needs.is_nothing() {
+            return self.write_nothing(options);
+        }
         let mut watch = Stopwatch::start();
         watch.count();
         let paced = self.pace(bytes, options);
@@ -177,17 +208,12 @@ impl Shared {
         let reserved = self.reserve(&needs, bytes, options, &mut reservation);
         watch.lap(Step::Reserve);
         reserved.map_err(|error| self.explained(error))?;
-        self.commit(changes, &needs, reservation, options.sync, watch)
+        self.commit(changes, &needs, &mut reservation, options.sync, watch)
     }
 
-    /// What `changes` need, and their encoded bytes; `None` when there are none, and all before was synced if that was
-    /// asked for.
+    /// Whether `changes` can be written at all; their encoded bytes.
     #[inline]
-    fn check_write(
-        &self,
-        changes: Changes<'_>,
-        options: &WriteOptions,
-    ) -> Result<Option<(Needs, usize)>, Error> {
+    fn check_write(&self, changes: Changes<'_>, options: &WriteOptions) -> Result<usize, Error> {
         self.health.check_writable()?;
         options.validate()?;
         changes.check_limits()?;
@@ -198,23 +224,26 @@ impl Shared {
                 limit: self.options.max_batch_bytes,
             });
         }
-        let needs = Needs::of(changes);
-        if needs.is_none() && options.sync {
-            let last = self.commit.lock().last;
-            if let Some(log_end) = last.and_then(|last| last.log_end) {
-                self.sync_log(log_end)?;
-            }
-        }
-        Ok(needs.map(|needs| (needs, bytes)))
+        Ok(bytes)
     }
 
-    /// Steps 3 to 6, with the reservation that was made.
+    /// Writes a batch without changes: syncs all before it, if that is asked for.
+    #[cold]
+    fn write_nothing(&self, options: &WriteOptions) -> Result<(), Error> {
+        let last = self.commit.lock().last;
+        match last.and_then(|last| last.log_end) {
+            Some(log_end) if options.sync => self.sync_log(log_end),
+            _ => Ok(()),
+        }
+    }
+
+    /// Steps 3 to 6, with the reservation that was made, which is used up.
     #[inline]
     fn commit(
         &self,
         changes: Changes<'_>,
         needs: &Needs,
-        mut reservation: Option<Reservation<'_>>,
+        reservation: &mut Option<Reservation<'_>>,
         is_synced: bool,
         mut watch: Stopwatch,
     ) -> Result<(), Error> {
@@ -228,7 +257,7 @@ impl Shared {
             if let Err(error) = filled {
                 self.commit.lock().accepted.take_back(needs.user_bytes);
                 // Nothing of it is in a memtable: those behind it go on, unless the log is poisoned.
-                drop(reservation);
+                *reservation = None;
                 return Err(self.explained(Error::Log(error.into())));
             }
             if let Some(limiter) = &self.options.rate_limiter {
@@ -242,7 +271,7 @@ impl Shared {
         held.turn.is_whole = true;
         watch.lap(Step::Insert);
 
-        drop(reservation); // lets go of the view, and completes the turn
+        *reservation = None; // lets go of the view, and completes the turn
         let published = self.ring.wait(ticket, last_seq.get());
         watch.lap(Step::Publish);
         if published.is_err() {

@@ -154,6 +154,7 @@ impl Shared {
                         self.map_chunks(&wanted, permit)?
                     }
                 };
+                self.prepare_chunk(wanted.iter().map(|(_, size)| *size));
                 Ok(())
             }
             Lack::Growing(epoch) => self.wait_for_growth(epoch, bytes, options),
@@ -247,9 +248,9 @@ impl Shared {
         let mut lacks = Vec::new();
         let (mut is_short, mut is_growing) = (false, false);
         for need in needs.iter() {
-            let at = state
-                .position(need.family)
-                .ok_or(Error::UnknownFamilyNumber { family: need.family })?;
+            let Some(at) = state.position(need.family) else {
+                return Err(Error::UnknownFamilyNumber { family: need.family });
+            };
             let (lacking, least) = loop {
                 match state.families[at].active.outlook(&need.space, self.memtable_bytes()) {
                     Outlook::Ready => break (0, 0),

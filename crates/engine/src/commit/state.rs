@@ -131,6 +131,14 @@ impl CommitState {
         }
     }
 
+    /// What the arenas of all memtables have mapped.
+    pub(crate) fn memtable_bytes(&self) -> u64 {
+        let memtables = self.families.iter().flat_map(|family| {
+            family.sealed.iter().map(|sealed| &sealed.memtable).chain([&family.active])
+        });
+        memtables.map(|memtable| memtable.charged_bytes() as u64).sum()
+    }
+
     /// Where a family stands, if it exists.
     #[inline]
     pub(crate) fn position(&self, id: FamilyId) -> Option<usize> {

@@ -35,12 +35,16 @@ impl Shared {
         changes: Changes<'_>,
         options: &WriteOptions,
     ) -> Result<(), Error> {
-        let Some((needs, bytes)) = self.check_write(changes, options)? else { return Ok(()) };
+        let bytes = self.check_write(changes, options)?;
+        let needs = Needs::of(changes);
+        if needs.is_nothing() {
+            return self.write_nothing(options);
+        }
         self.pace_async(bytes, options).await?;
         let reserved = self.reserve_async(&needs, bytes, options).await;
-        let reservation = reserved.map_err(|error| self.explained(error))?;
+        let mut reservation = Some(reserved.map_err(|error| self.explained(error))?);
         // A task may go on in another thread, so that its steps are not measured.
-        self.commit(changes, &needs, Some(reservation), options.sync, Stopwatch::off())
+        self.commit(changes, &needs, &mut reservation, options.sync, Stopwatch::off())
     }
 
     async fn pace_async(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The engine's integration tests.
 
+mod accounting;
 mod attack;
 mod backpressure;
 mod basics;

@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
 use credit::Pool;
-use memtable::{Chunk, ChunkCache, MapError, Memtable, Space, mapped_bytes, page_bytes};
+use memtable::{
+    CHUNK_BYTES_MAX, Chunk, ChunkCache, MapError, Memtable, Space, mapped_bytes, page_bytes,
+};
 
 use crate::support::{Fixture, MAPPING, Numbers, reserve};
 
@@ -114,6 +116,28 @@ fn what_is_kept_is_bounded_and_goes_when_it_is_wanted() {
     drop(wanted);
     drop(fill_from(&cache, &pool, 10, 3));
     assert!(cache.kept_bytes() > 0);
+}
+
+// C7
+#[test]
+fn a_chunk_is_made_ready_only_where_it_can_be_kept() {
+    let _mapping = MAPPING.read().unwrap_or_else(PoisonError::into_inner);
+    let bytes = CHUNK_BYTES_MAX;
+    let pool = Pool::new(Some(bytes as u64 + 1));
+    let too_small = ChunkCache::new(bytes - 1);
+    assert!(!too_small.prepare(&pool).unwrap());
+    let cache = ChunkCache::new(2 * bytes);
+    let wanted = cache.want();
+    assert!(!cache.prepare(&pool).unwrap());
+    drop(wanted);
+    assert!(cache.prepare(&pool).unwrap());
+    assert_eq!((cache.kept_bytes(), pool.held_bytes()), (bytes, bytes as u64));
+    assert!(!cache.prepare(&pool).unwrap(), "one is there");
+    let taken = cache.take(&[bytes]).unwrap();
+    assert!(!cache.prepare(&pool).unwrap(), "the pool has not so much");
+    assert_eq!(pool.held_bytes(), bytes as u64);
+    drop(taken);
+    assert_eq!(cache.kept_bytes(), bytes);
 }
 
 // C7
