@@ -122,9 +122,9 @@ pub(crate) struct Place {
     pub(crate) salt: u64,
 }
 
-fn checksum(payload: &[u8], fields: &[u8], place: Place) -> u32 {
+fn checksum(payload: &[&[u8]], fields: &[u8], place: Place) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(payload);
+    payload.iter().for_each(|part| crc.update(part));
     crc.update(fields);
     crc.update(&place.offset.to_le_bytes());
     crc.update(&place.salt.to_le_bytes());
@@ -132,8 +132,8 @@ fn checksum(payload: &[u8], fields: &[u8], place: Place) -> u32 {
 }
 
 impl Trailer {
-    /// The trailer's bytes for `payload` at `place`.
-    pub(crate) fn seal(self, payload: &[u8], place: Place) -> [u8; TRAILER_BYTES] {
+    /// The trailer's bytes for a payload, of parts that follow each other, at `place`.
+    pub(crate) fn seal(self, payload: &[&[u8]], place: Place) -> [u8; TRAILER_BYTES] {
         let mut out = [0; TRAILER_BYTES];
         out[..4].copy_from_slice(&self.raw_len.to_le_bytes());
         out[4] = self.kind as u8;
@@ -151,7 +151,7 @@ impl Trailer {
         place: Place,
     ) -> Result<(&[u8], Self), Malformed> {
         let (payload, bytes) = split(stored)?;
-        let expected = checksum(payload, &bytes[..6], place);
+        let expected = checksum(&[payload], &bytes[..6], place);
         let [.., c0, c1, c2, c3] = *bytes;
         let found = u32::from_le_bytes([c0, c1, c2, c3]);
         if found != expected {

@@ -63,6 +63,22 @@ impl BlockBuilder {
 
     /// Appends an entry. Its caller has seen to it that the payload stays below 4 GiB.
     pub(crate) fn add(&mut self, key: InternalKeyRef<'_>, value: &[u8]) {
+        self.add_head(key, value.len());
+        self.out.extend_from_slice(value);
+    }
+
+    /// The payload of a block with this entry alone, in two parts: the value belongs between them. They stay in place
+    /// until [`BlockBuilder::clear`]. The builder must be empty.
+    pub(crate) fn around(&mut self, key: InternalKeyRef<'_>, value_bytes: usize) -> [&[u8]; 2] {
+        self.add_head(key, value_bytes);
+        let head = self.out.len();
+        self.finish();
+        let (head, tail) = self.out.split_at(head);
+        [head, tail]
+    }
+
+    /// Appends what stands before an entry's value.
+    fn add_head(&mut self, key: InternalKeyRef<'_>, value_bytes: usize) {
         let is_first = self.is_empty();
         let same =
             if is_first { key.user_key.len() } else { common_prefix(&self.last_key, key.user_key) };
@@ -74,7 +90,7 @@ impl BlockBuilder {
         let at = self.out.len();
         varint::put_u64(&mut self.out, shared as u64);
         varint::put_u64(&mut self.out, suffix.len() as u64);
-        varint::put_u64(&mut self.out, (varint::len_u64(trailer) + value.len()) as u64);
+        varint::put_u64(&mut self.out, (varint::len_u64(trailer) + value_bytes) as u64);
         if is_restart {
             self.restarts.push((at as u32, self.out.len() as u32, suffix.len() as u16));
             self.since_restart = 0;
@@ -82,7 +98,6 @@ impl BlockBuilder {
         self.since_restart += 1;
         self.out.extend_from_slice(suffix);
         varint::put_u64(&mut self.out, trailer);
-        self.out.extend_from_slice(value);
         self.last_key.truncate(shared);
         self.last_key.extend_from_slice(suffix);
     }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::filter::FilterBuilder;
 use crate::format::{BlockKind, FOOTER_BYTES, Footer, Handle};
 use crate::keys;
-use crate::options::TableOptions;
+use crate::options::{Compression, TableOptions};
 use crate::properties::Properties;
 use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};
 use output::Output;
@@ -32,6 +32,8 @@ pub struct TableWriter {
     index: BlockBuilder,
     top: BlockBuilder,
     filter: FilterBuilder,
+    /// A block with one large entry that is in the file, but not yet in the index.
+    alone: Option<Handle>,
     /// The last key that was added.
     last: KeyBuffer,
     /// The key of the last entry of `index`.
@@ -94,6 +96,7 @@ impl TableWriter {
             index: BlockBuilder::new(1),
             top: BlockBuilder::new(1),
             filter: FilterBuilder::new(options.filter_bits_per_key),
+            alone: None,
             last: KeyBuffer::new(),
             separator: KeyBuffer::new(),
             handles: Vec::new(),
@@ -126,10 +129,19 @@ impl TableWriter {
                 key: Box::new(key.to_owned()),
             });
         }
-        if !self.data.is_empty() && self.data.size_with(key, value) > self.options.block_bytes {
+        let is_full = |data: &BlockBuilder| {
+            !data.is_empty() && data.size_with(key, value) > self.options.block_bytes
+        };
+        if self.alone.is_some() || is_full(&self.data) {
             self.cut_block(Some(key.user_key))?;
         }
-        self.data.add(key, value);
+        if self.data.is_empty() && self.goes_alone(value) {
+            let [head, tail] = self.data.around(key, value.len());
+            self.alone = Some(self.output.write_parts(BlockKind::Data, [head, value, tail])?);
+            self.data.clear();
+        } else {
+            self.data.add(key, value);
+        }
         let is_new = self.filter.is_empty() || key.user_key != self.last.user_key;
         if self.filter.is_on() && is_new {
             self.filter.add(key.user_key);
@@ -137,6 +149,11 @@ impl TableWriter {
         self.properties.count(key, value.len());
         self.last.set(key);
         Ok(())
+    }
+
+    /// Whether a value is written past the block's buffer, in a block that nothing else would fit into anyway.
+    fn goes_alone(&self, value: &[u8]) -> bool {
+        value.len() >= self.options.block_bytes && self.options.compression == Compression::None
     }
 
     /// Appends the entries of `cursor` from where it stands to its end, and says how many they were.
@@ -227,10 +244,15 @@ impl TableWriter {
 
     /// Writes the data block and enters it into the index; `next` is the user key that the next block begins with.
     fn cut_block(&mut self, next: Option<&[u8]>) -> Result<(), Error> {
-        let raw = self.data.finish();
-        let handle = self.output.write_block(BlockKind::Data, raw, true)?;
+        let (handle, raw_bytes) = match self.alone.take() {
+            Some(handle) => (handle, u64::from(handle.len)),
+            None => {
+                let raw = self.data.finish();
+                (self.output.write_block(BlockKind::Data, raw, true)?, raw.len() as u64)
+            }
+        };
         self.properties.data_blocks += 1;
-        self.properties.data_raw_bytes += raw.len() as u64;
+        self.properties.data_raw_bytes += raw_bytes;
         self.properties.data_stored_bytes += handle.stored_bytes() as u64;
         self.data.clear();
         self.separator.separate(&self.last, next);

@@ -4,6 +4,7 @@ use crate::compress::Compressor;
 use crate::error::Error;
 use crate::format::{BlockKind, Handle, Place, Trailer};
 use crate::options::{Compression, TableOptions};
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 use vfs::File;
@@ -107,11 +108,50 @@ impl Output {
         let code = if compressed.is_some() { self.compression.code() } else { 0 };
         let payload = compressed.unwrap_or(raw);
         let trailer = Trailer { raw_len, kind, compression: code };
-        let sealed = trailer.seal(payload, Place { offset, salt: self.salt });
+        let sealed = trailer.seal(&[payload], Place { offset, salt: self.salt });
         self.append(payload)?;
         self.append(&sealed)?;
         let len = payload.len() as u32;
         self.compressor = compressor;
+        Ok(Handle { offset, len })
+    }
+
+    /// Appends a block whose payload is `parts`, one after the other, as it is. What fits is gathered in the buffer; else
+    /// buffer and parts are written from where they stand, in one call.
+    ///
+    /// Writing each large value from where it stands would spare the copy into the buffer, and cost more than that: of
+    /// 64 KiB values one took 25 µs and not 22, of 32 KiB 16 and not 11, for the system is better at few long writes.
+    pub(super) fn write_parts(
+        &mut self,
+        kind: BlockKind,
+        parts: [&[u8]; 3],
+    ) -> Result<Handle, Error> {
+        let written = self.try_write_parts(kind, parts);
+        self.has_failed |= written.is_err();
+        written
+    }
+
+    fn try_write_parts(&mut self, kind: BlockKind, parts: [&[u8]; 3]) -> Result<Handle, Error> {
+        let offset = self.offset();
+        let found = parts.iter().map(|part| part.len()).sum();
+        let Ok(len) = u32::try_from(found) else {
+            return Err(Error::TooLarge { path: self.path().to_path_buf(), block: kind, found });
+        };
+        let trailer = Trailer { raw_len: len, kind, compression: 0 };
+        let sealed = trailer.seal(&parts, Place { offset, salt: self.salt });
+        let [head, middle, tail] = parts;
+        if self.buffer.len() + found + sealed.len() <= BUFFER_BYTES {
+            [head, middle, tail, &sealed]
+                .iter()
+                .for_each(|part| self.buffer.extend_from_slice(part));
+            return Ok(Handle { offset, len });
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut all = [&buffer[..], head, middle, tail, &sealed].map(IoSlice::new);
+        let bytes = buffer.len() + found + sealed.len();
+        self.write(bytes, |file, at| file.write_parts_at(&mut all, at))?;
+        self.buffer = buffer;
+        self.buffer.clear();
         Ok(Handle { offset, len })
     }
 

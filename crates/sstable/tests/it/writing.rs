@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::recorder::{Call, Recorder};
 use base::{Cursor, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};
-use sstable::{Compression, Error, TableOptions, TableWriter, WriteAllError};
+use sstable::{Compression, Error, Table, TableOptions, TableWriter, WriteAllError};
 use std::path::Path;
 use std::sync::Arc;
 use vfs::sim::{Effect, Fault, SimFs};
@@ -247,6 +247,46 @@ fn a_writer_says_what_its_buffers_hold() {
         // 3.5 MB were written; what is held does not grow with them.
         assert!((256 << 10..2 << 20).contains(&most), "{most} bytes, {compression:?}");
         writer.add(put(b"z", 1, b"").0.as_ref(), &vec![1; 3 << 20]).unwrap();
-        assert!(writer.buffered_bytes() > 3 << 20);
+        // What is not compressed is written from where it stands.
+        let is_held = writer.buffered_bytes() > 3 << 20;
+        assert_eq!(is_held, compression != Compression::None);
+    }
+}
+
+/// Written from where they stand or gathered in buffers, large values make the same file: all of them are in blocks of
+/// their own, and the index leads to each.
+#[test]
+fn large_values_are_written_from_where_they_stand() {
+    let lens = [0, 100, 32 << 10, (32 << 10) - 1, 40_000, 70_000, 9, 9, 300_000, 1 << 20, 5];
+    for block_bytes in [256, 16 << 10, 64 << 10, 1 << 20] {
+        let mut entries = Vec::new();
+        for (n, len) in lens.iter().enumerate() {
+            // Two versions of each key, so that a large value is followed by its own key too.
+            for seq in [2, 1] {
+                entries.push(put(format!("key{n:02}"), seq, vec![n as u8 + seq as u8; *len]));
+            }
+        }
+        let options = TableOptions {
+            compression: Compression::None,
+            partition_bytes: 100,
+            block_bytes,
+            ..TableOptions::default()
+        };
+        let (fs, file) = new_file();
+        let recorder = Recorder::new(Arc::clone(&file));
+        let mut writer = TableWriter::new(Arc::clone(&recorder) as _, options);
+        for (key, value) in &entries {
+            let before = writer.buffered_bytes();
+            writer.add(key.as_ref(), value).unwrap();
+            if value.len() >= block_bytes.max(300_000) {
+                assert_eq!(writer.sealed_bytes(), file.len().unwrap(), "it waits in a buffer");
+                assert!(writer.buffered_bytes() < before + 100_000, "a large value is held");
+            }
+        }
+        let summary = writer.finish().unwrap();
+        assert_eq!(summary.file_bytes, file.len().unwrap());
+        let table = Table::open(fs.open(Path::new(PATH), Access::Read).unwrap(), None).unwrap();
+        table.verify().unwrap();
+        assert!(forward(&mut Arc::new(table).cursor()).unwrap() == entries);
     }
 }
