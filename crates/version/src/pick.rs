@@ -3,7 +3,7 @@
 //! Algorithm: levels are scored by how far they are above their targets ([`targets`]), and tried from the highest score
 //! of at least 1 down. From level 0 go the oldest free tables with all that overlap them, directly or by way of others,
 //! to the base level; from a deeper level goes the one table that has the least to be merged with, in proportion to its
-//! size.
+//! size. When no level is above its target, tables that are mostly tombstones go ([`tombstones`]).
 //!
 //! Invariants:
 //! - newer data never sinks below older data of the same key: what leaves level 0 takes every table of level 0 with it
@@ -27,6 +27,7 @@ mod options;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 
 pub use debt::{DebtLimits, Progress, debt_score, pending_compaction_bytes};
 pub use options::{CompactionOptions, OptionError};
@@ -41,6 +42,8 @@ pub enum CompactionReason {
     Level0Bytes,
     /// A deeper level is above its target.
     LevelBytes,
+    /// A table is mostly tombstones.
+    Tombstones,
     /// It was asked for.
     Manual,
 }
@@ -51,6 +54,7 @@ impl fmt::Display for CompactionReason {
             Self::Level0Tables => "level 0 has too many tables",
             Self::Level0Bytes => "level 0 has too many bytes",
             Self::LevelBytes => "the level is above its target",
+            Self::Tombstones => "a table is mostly tombstones",
             Self::Manual => "asked for",
         })
     }
@@ -151,7 +155,7 @@ impl<'a> Range<'a> {
 }
 
 /// The most urgent compaction that can run beside those that hold `claims`, or `None` when no level is above its
-/// target or those that are have no free table.
+/// target or those that are have no free table, and no table is mostly tombstones.
 ///
 /// Pure: the same arguments give the same answer. The caller adds the answer's [`Compaction::claim`] to `claims` until
 /// the compaction's edit is applied or given up.
@@ -166,13 +170,14 @@ pub fn pick_compaction<H>(
     scores.retain(|&(_, score, _)| score >= 1.0);
     // Stable: of equal scores the upper level goes first.
     scores.sort_by(|a, b| b.1.total_cmp(&a.1));
-    scores.into_iter().find_map(|(level, score, reason)| {
+    let due = scores.into_iter().find_map(|(level, score, reason)| {
         let picked = if level == 0 { picker.pick_level0() } else { picker.pick_level(level) };
         picked.map(|(inputs, output_level)| {
             let is_trivial_move = inputs[0].len() == 1 && inputs[1].is_empty();
             picker.compaction(level, output_level, inputs, reason, score, is_trivial_move)
         })
-    })
+    });
+    due.or_else(|| picker.pick_tombstones())
 }
 
 /// The compaction of all tables of `level` that have a user key in `[first, last]`, both ends inclusive, into the next

@@ -251,3 +251,21 @@ fn what_values_pin_is_charged() {
     drop((values, walked));
     assert_eq!(db.stats().pinned_bytes, 0);
 }
+
+/// A range that was deleted is not walked over again and again: its tombstones, and what they hide, go by themselves.
+#[test]
+fn tombstones_go_without_being_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, 20_000, 1);
+    db.flush().unwrap();
+    db.wait_for_compaction().unwrap();
+    for i in (0..20_000u32).filter(|i| i % 10 != 0) {
+        db.delete(i.to_be_bytes()).unwrap();
+    }
+    db.flush().unwrap();
+    db.wait_for_compaction().unwrap();
+    let entries = db.verify(|fault| panic!("{fault}")).unwrap().entries;
+    assert!(entries < 3000, "{entries} entries for 2000 keys");
+    assert_eq!(db.iter().unwrap().count(), 2000);
+}

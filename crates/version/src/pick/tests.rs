@@ -28,7 +28,8 @@ struct Store {
     running: BTreeMap<char, Compaction<()>>,
 }
 
-/// `3[a-f]=100` or `9[a-z]@50=100`: number, keys, sequence number (otherwise the number), bytes.
+/// `3[a-f]=100` or `9[a-z]@50=100:1/10`: number, keys, sequence number (otherwise the number), bytes, and how many of the
+/// entries are tombstones.
 fn parse_table(text: &str) -> TableMeta {
     let (number, rest) = text.split_once('[').expect(text);
     let (keys, rest) = rest.split_once(']').expect(text);
@@ -37,7 +38,12 @@ fn parse_table(text: &str) -> TableMeta {
     let number: u64 = number.parse().expect(text);
     let seq = seq.strip_prefix('@').map_or(number, |seq| seq.parse().expect(text));
     let mut meta = table(number, first, last, seq);
+    let (bytes, counts) = bytes.split_once(':').map_or((bytes, None), |(b, c)| (b, Some(c)));
     meta.file_bytes = bytes.parse().expect(text);
+    if let Some((tombstones, entries)) = counts.and_then(|counts| counts.split_once('/')) {
+        meta.tombstones = tombstones.parse().expect(text);
+        meta.entries = entries.parse().expect(text);
+    }
     meta
 }
 
@@ -269,7 +275,7 @@ macro_rules! data_driven {
     )*};
 }
 
-data_driven!(level0, deeper_levels, dynamic_levels, side_by_side, manual, debt);
+data_driven!(level0, deeper_levels, dynamic_levels, side_by_side, manual, debt, tombstones);
 
 #[test]
 fn options_outside_their_bounds_are_named() {
