@@ -25,7 +25,13 @@ struct Log {
 
 impl Log {
     fn new(dir: &Path, backend: LogBackend) -> Self {
-        let options = WalOptions { backend, segment_bytes: SEGMENT_BYTES, ..WalOptions::default() };
+        // Like the others it makes what it leaves durable, which by default it does not as long as nobody asks.
+        let options = WalOptions {
+            backend,
+            segment_bytes: SEGMENT_BYTES,
+            unsynced_bytes_max: 0,
+            ..WalOptions::default()
+        };
         let fs = Arc::new(vfs::RealFs::new());
         let wal =
             Arc::new(Wal::create(fs, dir, options, LogStart::fresh()).expect("there is room"));

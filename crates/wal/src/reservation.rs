@@ -93,8 +93,8 @@ impl<'a> Reservation<'a> {
         let (salt, vouched) = (self.file().salt(), self.vouched());
         let content = Content { salt, vouched, parts, is_synced };
         let range = self.place.range();
-        if content.is_written(range.end - range.start) {
-            self.log.mapper.note_written();
+        if content.is_written(range.end - range.start) && self.log.mapper.note_written() {
+            self.log.helpers.notify_mapper();
         }
         match self.window.backend.put(&mut self.place, &content) {
             Ok(()) => {

@@ -31,8 +31,9 @@ const WINDOWS: u64 = 4;
 /// To map so many bytes of the log costs about as much as to write one small record.
 const BYTES_PER_RECORD: u64 = 8 << 10;
 
-/// So many bytes are to be looked at before it is said anew whether mapping pays.
+/// So many bytes, or records, are to be looked at before it is said anew whether mapping pays.
 const LOOK_BYTES: u64 = 1 << 20;
+const LOOK_RECORDS: u64 = 256;
 
 /// A range of a segment's file, and the way to places in it.
 #[derive(Debug)]
@@ -76,20 +77,30 @@ struct State {
     is_off: bool,
     /// There are enough records for windows.
     pays: bool,
-    /// The log's end, and the records for windows before it, when that was last looked at.
-    looked_at: (u64, u64),
+    /// How far the log was when that was last looked at.
+    looked_at: Reached,
+}
+
+/// How far the log is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    /// The position of its end.
+    end: u64,
+    records: u64,
+    /// So many of them were written whatever was mapped.
+    written: u64,
 }
 
 impl State {
-    /// Says anew whether mapping pays, once the log has grown by `step` bytes: it now ends at `end`, with so many
-    /// `records` for windows before that.
-    fn look(&mut self, (end, records): (u64, u64), step: u64) {
-        let (end_before, records_before) = self.looked_at;
-        let bytes = end.saturating_sub(end_before);
-        if bytes >= step {
-            let records_more = records.saturating_sub(records_before);
-            self.pays = records_more.saturating_mul(BYTES_PER_RECORD) >= bytes;
-            self.looked_at = (end, records);
+    /// Says anew whether mapping pays, once enough was written since the last time: `bytes_min`, or many records.
+    fn look(&mut self, now: Reached, bytes_min: u64) {
+        let before = self.looked_at;
+        let bytes = now.end.saturating_sub(before.end);
+        let records = now.records.saturating_sub(before.records);
+        if bytes >= bytes_min || records >= LOOK_RECORDS {
+            let small = records.saturating_sub(now.written.saturating_sub(before.written));
+            self.pays = small.saturating_mul(BYTES_PER_RECORD) >= bytes;
+            self.looked_at = now;
         }
     }
 
@@ -100,13 +111,15 @@ impl State {
 
 impl Mapper {
     pub fn new(bytes_max: u64, pool: Option<Pool>) -> Self {
-        let state = State { windows: Vec::new(), is_off: false, pays: true, looked_at: (0, 0) };
+        let state =
+            State { windows: Vec::new(), is_off: false, pays: true, looked_at: Reached::default() };
         Self { mapped: Mutex::new(state), bytes_max, pool, written: AtomicU64::new(0) }
     }
 
-    /// A record is written that no window would be used for.
-    pub fn note_written(&self) {
-        self.written.fetch_add(1, Ordering::Relaxed);
+    /// A record is written that no window would be used for; answers whether it is time for the mapper to look.
+    pub fn note_written(&self) -> bool {
+        self.is_on()
+            && (self.written.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LOOK_RECORDS)
     }
 
     /// The size of a window.
@@ -156,6 +169,11 @@ impl Log {
     pub(crate) fn unmap(&self) {
         // The mapper first: it hands nothing over from then on.
         self.mapper.close();
+        self.let_go();
+    }
+
+    /// Leaves all windows: whoever holds a reservation in one still has that.
+    fn let_go(&self) {
         if let Some(ready) = &mut *self.ready.lock() {
             ready.windows.clear();
         }
@@ -169,13 +187,18 @@ impl Log {
         }
         let mut state = self.mapper.mapped.lock();
         state.unmap_left();
-        // Before the tail's records: what was reserved may not have been counted as written yet, not the other way round.
+        // Loaded first: a record counts as reserved before it counts as written.
         let written = self.mapper.written.load(Ordering::Relaxed);
-        let (end, records) = {
+        let reached = {
             let tail = self.tail.lock();
-            (tail.end(), tail.records.saturating_sub(written))
+            Reached { end: tail.end(), records: tail.records, written }
         };
-        state.look((end, records), LOOK_BYTES.min(self.mapper.window_bytes()));
+        state.look(reached, LOOK_BYTES.min(self.mapper.window_bytes()));
+        if !state.pays {
+            // To sync a page that is mapped costs more: the system takes it from every processor first.
+            self.let_go();
+            state.unmap_left();
+        }
         while state.pays
             && !state.is_off
             && self.failure().is_none()

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use vfs::Operation;
 use vfs::sim::SimFs;
@@ -176,8 +177,27 @@ fn windows_are_mapped_while_small_records_use_them() {
     mapped(20_000, 5, false);
     assert_eq!(mapped(20_000, 20, false), 0, "large records are written");
     assert!(mapped(100, 1000, false) > 10, "small ones come again");
-    mapped(100, 500, true);
+    mapped(100, 300, true);
+    assert_eq!(log.stats().mapped_bytes, 0, "what a sync would have to protect is unmapped");
     assert_eq!(mapped(100, 1000, true), 0, "synced records are written");
-    assert_eq!(log.stats().mapped_bytes, 0, "what all have left is unmapped");
     assert!(mapped(100, 1000, false) > 10);
+}
+
+/// The helper looks also when hardly anything was written.
+#[test]
+fn nothing_stays_mapped_beside_synced_records() {
+    let options = WalOptions { backend: LogBackend::Mapped, helper_threads: true, ..options() };
+    let (_, log) = fresh(WalOptions { segment_bytes: 4 << 20, ..options });
+    let until = Instant::now() + Duration::from_secs(20);
+    let wait = |done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(Instant::now() < until, "{:?}", log.stats());
+            std::thread::yield_now();
+        }
+    };
+    wait(&|| log.stats().windows_mapped > 0);
+    for _ in 0..300 {
+        log.append_synced(&[b"x"]).unwrap();
+    }
+    wait(&|| log.stats().mapped_bytes == 0);
 }
