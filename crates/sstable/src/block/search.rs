@@ -73,6 +73,14 @@ impl Block {
             if entry.shared <= matched {
                 let suffix = &self.data()[entry.suffix.clone()];
                 let rest = &target.user_key[entry.shared..];
+                // Mostly the first byte decides.
+                if let (Some(found), Some(wanted)) = (suffix.first(), rest.first())
+                    && found < wanted
+                {
+                    matched = entry.shared;
+                    at = entry.end;
+                    continue;
+                }
                 let more = common_prefix(suffix, rest);
                 matched = entry.shared + more;
                 let landed = match (suffix.get(more), rest.get(more)) {
