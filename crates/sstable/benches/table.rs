@@ -235,8 +235,16 @@ fn shapes(criterion: &mut Criterion) {
     const ENTRIES: u64 = 1_000_000;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let fs = RealFs::new();
-    for (block_kib, restart_interval) in [(16, 16), (8, 16), (4, 16), (4, 4)] {
-        let name = format!("{block_kib} KiB, restarts {restart_interval}");
+    for (block_kib, restart_interval, is_mapped) in [
+        (16, 16, false),
+        (16, 16, true),
+        (8, 16, false),
+        (4, 16, false),
+        (4, 16, true),
+        (4, 4, false),
+    ] {
+        let mapped = if is_mapped { ", mapped" } else { "" };
+        let name = format!("{block_kib} KiB, restarts {restart_interval}{mapped}");
         let path = dir.path().join(&name);
         let options = TableOptions {
             compression: Compression::None,
@@ -246,7 +254,12 @@ fn shapes(criterion: &mut Criterion) {
         };
         let bytes = write_with(fs.create(&path).expect("a new file"), options, ENTRIES, key_bytes);
         let file = fs.open(&path, Access::Read).expect("the file just written");
-        let table = Arc::new(Table::open(file, Some(cache(1, 64 << 20))).expect("a table"));
+        let cache = Some(cache(1, 64 << 20));
+        // SAFETY: nobody else knows of the file.
+        let mapped = || unsafe { Table::open_mapped(Arc::clone(&file), cache.clone()) };
+        let opened =
+            if is_mapped { mapped() } else { Table::open(Arc::clone(&file), cache.clone()) };
+        let table = Arc::new(opened.expect("a table"));
         let properties = table.properties();
         println!(
             "{name}: file {bytes}, index {}, open table {} bytes",

@@ -20,6 +20,8 @@ pub(super) struct BlockPlace<'a> {
     /// How many there are.
     pub(super) blocks: usize,
     pub(super) verified: &'a VerifiedBits,
+    /// Whether nothing says that its neighbours will be read too.
+    pub(super) is_alone: bool,
 }
 
 /// Reads the blocks of one file.

@@ -94,7 +94,7 @@ impl Fetcher {
         &self,
         mapped: &Bytes,
         handle: Handle,
-        BlockPlace { entry, blocks, verified }: BlockPlace<'_>,
+        BlockPlace { entry, blocks, verified, is_alone }: BlockPlace<'_>,
         how: ReadBlocks,
     ) -> Result<Block, Error> {
         let damaged = || self.damaged(handle.offset, BlockKind::Data);
@@ -102,6 +102,11 @@ impl Fetcher {
         let start = handle.offset as usize;
         let stored = &mapped[start..start + handle.stored_bytes()];
         let is_known = verified.is_set(entry);
+        if !is_known && is_alone {
+            // It may still be on the disk: then it comes as one read of just its pages, and not a page fault each with
+            // what the system thinks would be wanted around it.
+            self.file.will_read(handle.offset, stored.len() as u64);
+        }
         let opened = if is_known || !how.verify_checksums {
             Trailer::open_unverified(stored, BlockKind::Data)
         } else {

@@ -196,7 +196,8 @@ impl Table {
         index
             .lower_bound(target)
             .and_then(|entry| {
-                let place = BlockPlace { entry, blocks, verified: &partition.verified };
+                let place =
+                    BlockPlace { entry, blocks, verified: &partition.verified, is_alone: true };
                 Ok((data_handle(index, entry)?, place))
             })
             .map_err(self.fetcher.damaged(partition.index.offset, BlockKind::Index))

@@ -10,7 +10,7 @@ use sstable::{
 use std::path::Path;
 use std::sync::Arc;
 use vfs::sim::{Effect, Fault, SimFs};
-use vfs::{Access, Fs, Operation};
+use vfs::{Access, Fs, Operation, RealFs};
 
 pub fn numbered(count: u64, value_bytes: usize) -> Vec<Entry> {
     (0..count).map(|n| put(format!("key{n:08}"), n + 1, vec![n as u8; value_bytes])).collect()
@@ -96,6 +96,23 @@ fn a_value_of_a_mapped_file_lies_in_it() {
     // SAFETY: nobody else has the file.
     let table = unsafe { Table::open_mapped(file, None) }.unwrap();
     assert!(!table.is_mapped() && table.get(b"key00000007", SeqNo::MAX).unwrap().is_some());
+}
+
+/// A block that may be on the disk is asked for in one piece before its pages are touched; later it is just there.
+#[test]
+fn a_point_read_of_a_mapped_file_announces_its_block_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fs, path) = (RealFs::new(), dir.path().join("table"));
+    fs.create(&path).unwrap().write_all_at(&table_bytes(plain(), &numbered(1000, 50)), 0).unwrap();
+    let file = Recorder::new(fs.open(&path, Access::Read).unwrap());
+    // SAFETY: nobody else knows of the file.
+    let table = Arc::new(unsafe { Table::open_mapped(Arc::clone(&file) as _, None) }.unwrap());
+    let told = || {
+        table.get(b"key00000007", SeqNo::MAX).unwrap().unwrap();
+        let is_told = |call: &Call| matches!(call, Call::WillRead { offset: 0, len: 10_000.. });
+        file.take().iter().filter(|call| is_told(call)).count()
+    };
+    assert_eq!((told(), told()), (1, 0));
 }
 
 #[test]
