@@ -3,7 +3,7 @@
 //! Algorithm: levels are scored by how far they are above their targets ([`targets`]), and tried from the highest score
 //! of at least 1 down. From level 0 go the oldest free tables with all that overlap them, directly or by way of others,
 //! to the base level; from a deeper level goes the one table that has the least to be merged with, in proportion to its
-//! size. When no level is above its target, tables that are mostly tombstones go ([`tombstones`]).
+//! size. When no level is above its target, tables that are mostly tombstones go (`pick/tombstones.rs`).
 //!
 //! Invariants:
 //! - newer data never sinks below older data of the same key: what leaves level 0 takes every table of level 0 with it
