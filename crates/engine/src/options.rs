@@ -28,8 +28,8 @@ pub struct Options {
     pub create_if_missing: bool,
     /// Refuse to open a database that exists. Default: false.
     pub error_if_exists: bool,
-    /// The most memory that all of it may hold: unflushed writes, the log's windows, the block cache, open tables, what
-    /// values and iterators keep; `None` or `Some(0)`: no limit, but counted. It must leave room beside `write_budget` and
+    /// The most memory that all of it may hold: unflushed writes, the log's windows, the block cache, open tables, buffers
+    /// of flush and compaction, what values and iterators keep; `None` or `Some(0)`: no limit, but counted. It must leave room beside `write_budget` and
     /// `wal_window_bytes`; the block cache takes what the others leave, and gives way to them. Default: 256 MiB.
     pub memory_budget: Option<u64>,
     /// The part of it that unflushed writes may hold at most, over all column families; `None` or `Some(0)`: they have no
@@ -145,7 +145,7 @@ impl Options {
         }
     }
 
-    /// What open tables may hold of the memory budget, and again what values and iterators keep: a sixteenth each.
+    /// What open tables may hold of the memory budget, and again jobs, and again values and iterators: a sixteenth each.
     pub(crate) fn memory_part_bytes(&self) -> Option<u64> {
         self.memory_budget.filter(|&bytes| bytes > 0).map(|bytes| bytes / MEMORY_PARTS)
     }
@@ -156,10 +156,10 @@ impl Options {
         self.block_cache_bytes.or(budget).unwrap_or(64 * MIB)
     }
 
-    /// Whether writes, log, open tables and what readers keep have room beside each other in the memory budget.
+    /// Whether writes, log, open tables, jobs and what readers keep have room beside each other in the memory budget.
     fn fits_memory_budget(&self) -> bool {
         let Some(budget) = self.memory_budget.filter(|&bytes| bytes > 0) else { return true };
-        let parts = 2 * (budget / MEMORY_PARTS);
+        let parts = 3 * (budget / MEMORY_PARTS);
         let writes = self.write_budget.unwrap_or(0);
         writes.saturating_add(self.wal_window_bytes).saturating_add(parts) <= budget
     }
@@ -215,7 +215,7 @@ impl Options {
             ),
             (
                 !self.fits_memory_budget(),
-                "memory_budget has no room for write_budget, wal_window_bytes and an eighth for what readers keep: \
+                "memory_budget has no room for write_budget, wal_window_bytes and three sixteenths for tables, jobs and readers: \
                  raise it, or lower those",
             ),
             (self.max_open_tables == 0, "max_open_tables is 0: no table could be read"),

@@ -61,8 +61,13 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let pool = budget.writes.clone();
     let tables = TableStore::new(Arc::clone(&fs), dir, &options, &budget).map_err(invalid)?;
     let health = Health::default();
-    let outputs =
-        Outputs { versions: &versions, tables: &tables, options: &options, health: &health };
+    let outputs = Outputs {
+        versions: &versions,
+        tables: &tables,
+        options: &options,
+        jobs: &budget.jobs,
+        health: &health,
+    };
     let mut replay = Replay::new(&fs, dir, outputs, &pool);
     let recovered = replay.run()?;
     let Replay { families, visible, next_memtable, .. } = replay;

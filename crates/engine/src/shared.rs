@@ -205,6 +205,7 @@ impl Shared {
             block_cache_misses: tables.looked_up.1,
             open_tables: tables.open_tables,
             table_reader_bytes: tables.reader_bytes,
+            job_bytes: self.budget.jobs.held_bytes(),
             pinned_bytes: self.budget.pinned.held_bytes(),
             snapshots: self.snapshots.summary().0 as u64,
             visible_seq: self.visible().get(),

@@ -136,6 +136,8 @@ pub struct Stats {
     pub open_tables: u64,
     /// What their readers are charged with.
     pub table_reader_bytes: u64,
+    /// What the buffers of flush and compaction are charged with.
+    pub job_bytes: u64,
     /// What values and iterators are charged with for what they keep in memory.
     pub pinned_bytes: u64,
     /// Open snapshots with different sequence numbers, iterators included.

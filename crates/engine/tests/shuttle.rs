@@ -76,6 +76,39 @@ fn batches_are_whole_across_switches() {
     });
 }
 
+/// R7: an iterator that keeps its cursors between batches sees its moment, both ways, while flushes take them away.
+#[test]
+fn an_iterator_stands_at_its_moment_while_flushes_revoke_its_cursors() {
+    explore(|| {
+        let db = open(&SimFs::new());
+        for i in 0..24u8 {
+            db.put([i], [i]).unwrap();
+        }
+        let mut iter = db.iter().unwrap();
+        let writer = db.clone();
+        let writing = thread::spawn(move || {
+            for round in 0..2u8 {
+                writer.put([round], [99]).unwrap();
+                writer.flush().unwrap();
+            }
+        });
+        let mut keys: Vec<u8> = Vec::new();
+        while let Some((key, value)) = iter.next_entry().unwrap() {
+            assert_eq!(key, value);
+            keys.push(key[0]);
+            if keys.len() == 20 {
+                break;
+            }
+        }
+        let (last, _) = iter.next_back().unwrap().unwrap();
+        assert_eq!(last[0], 23);
+        assert_eq!(keys, (0..20).collect::<Vec<_>>());
+        writing.join().unwrap();
+        drop(iter);
+        db.close().unwrap();
+    });
+}
+
 /// R2, W4: a read finds its version of a key whose versions are dropped by flushes, and none older than the last one.
 #[test]
 fn a_read_meets_its_version_across_switches() {

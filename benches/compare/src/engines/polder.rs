@@ -22,7 +22,7 @@ fn options(config: &Config) -> Options {
     let wal_window_bytes = Options::default().wal_window_bytes;
     // What an engine with a cache of its own may hold in all, and the log's windows; small ones need a little more.
     let all = write_budget + wal_window_bytes + config.cache_bytes;
-    let least = (write_budget + wal_window_bytes) / 7 * 8 + 8;
+    let least = (write_budget + wal_window_bytes) / 13 * 16 + 64;
     Options {
         memory_budget: config.memory_budget.or(Some(all.max(least))),
         write_budget: Some(write_budget),

@@ -15,6 +15,7 @@ use credit::limiter::Priority;
 use version::VersionEdit;
 use version::pick::{Compaction, pick_compaction, pick_range};
 
+use crate::budget::JobCharge;
 use crate::error::Error;
 use crate::flush::{Output, Unapplied};
 use crate::read::level::{LevelCursor, SCAN_ONCE};
@@ -243,6 +244,9 @@ impl Shared {
         written: &mut Unapplied<'_>,
     ) -> Result<(), Error> {
         let mut cursor = self.inputs(compaction)?;
+        let mut charge = JobCharge::new(&self.budget.jobs);
+        let input_bytes = self.options.block_size + SCAN_ONCE.readahead_bytes;
+        charge.cover((cursor.children() * input_bytes) as u64);
         let snapshots = self.snapshots.to_serve(|| self.visible());
         let mut retention = Retention::new(snapshots);
         let levels = version.levels(family).ok_or(Error::UnknownFamilyNumber { family })?;

@@ -267,6 +267,7 @@ impl Shared {
             versions: &self.versions,
             tables: &self.tables,
             options: &self.options,
+            jobs: &self.budget.jobs,
             health: &self.health,
         }
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use base::{Cursor, FileNumber, InternalKeyRef, SeqNo};
+use credit::Pool;
 use credit::limiter::Priority;
 use memtable::Memtable;
 use sstable::{TableSummary, TableWriter};
 use version::TableMeta;
 
+use crate::budget::JobCharge;
 use crate::error::Error;
 use crate::health::Health;
 use crate::meter::Meter;
@@ -22,6 +24,8 @@ pub(crate) struct Outputs<'a> {
     pub(crate) versions: &'a VersionSet,
     pub(crate) tables: &'a TableStore,
     pub(crate) options: &'a Options,
+    /// What the buffers of jobs are charged to.
+    pub(crate) jobs: &'a Pool,
     pub(crate) health: &'a Health,
 }
 
@@ -104,18 +108,28 @@ pub(crate) struct Output<'a> {
     /// Bytes of the present table that have passed the meter.
     passed: u64,
     current: Option<(FileNumber, TableWriter)>,
+    charge: JobCharge<'a>,
+    /// Bytes of the present table when its buffers were last looked at.
+    looked_at: u64,
 }
 
 impl<'a> Output<'a> {
     pub(crate) fn new(outputs: Outputs<'a>, meter: Meter<'a>) -> Self {
-        Self { outputs, meter, passed: 0, current: None }
+        let charge = JobCharge::new(outputs.jobs);
+        Self { outputs, meter, passed: 0, current: None, charge, looked_at: 0 }
     }
 
     /// Appends an entry, whose key comes after the one before it, at the pace that the meter allows.
     pub(crate) fn add(&mut self, key: InternalKeyRef<'_>, value: &[u8]) -> Result<(), Error> {
+        let looked_at = self.looked_at;
         let writer = self.writer()?;
         writer.add(key, value)?;
         let sealed = writer.sealed_bytes();
+        if sealed != looked_at {
+            let buffered = writer.buffered_bytes() as u64;
+            self.looked_at = sealed;
+            self.charge.cover(buffered);
+        }
         let due = sealed - self.passed;
         if due >= self.meter.piece_bytes() {
             self.meter.pass(due)?;

@@ -90,6 +90,29 @@ fn a_few_readers_serve_many_tables() {
     assert!(db.stats().table_reader_bytes > 0);
 }
 
+/// C13: the buffers of flush and compaction are charged while they work, and no longer.
+#[test]
+fn jobs_are_charged_while_they_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                most = most.max(db.stats().job_bytes);
+            }
+            most
+        });
+        fill(&db, 20_000, 500);
+        db.compact().unwrap();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    assert!((64 << 10..=16 << 20).contains(&most), "{most}");
+    assert_eq!(db.stats().job_bytes, 0);
+}
+
 /// C13: what open tables take is charged, and goes with them.
 #[test]
 fn readers_are_charged_as_long_as_they_are_open() {
