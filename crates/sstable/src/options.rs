@@ -86,6 +86,33 @@ impl Default for TableOptions {
 }
 
 impl TableOptions {
+    /// The most bytes of memory that a writer's buffers hold ([`TableWriter::buffered_bytes`]) while it writes entries of
+    /// up to `entry_bytes` (user key and value) into `partitions` partitions; one holds about as many bytes of blocks as
+    /// `partition_bytes` of index lead to, or of filter cover. What Zstandard itself needs comes on top: a megabyte
+    /// or two at low levels, hundreds at the highest.
+    ///
+    /// [`TableWriter::buffered_bytes`]: crate::TableWriter::buffered_bytes
+    #[must_use]
+    pub fn buffered_bytes_max(&self, entry_bytes: usize, partitions: usize) -> usize {
+        // An entry with its header, and what a block has beside its entries.
+        const AROUND_BYTES: usize = 512;
+        let key_bytes = entry_bytes.min(base::MAX_KEY_BYTES);
+        let block = self.block_bytes.max(entry_bytes + AROUND_BYTES);
+        let index = self.partition_bytes + key_bytes + AROUND_BYTES;
+        let top = partitions.saturating_mul(key_bytes + AROUND_BYTES / 8);
+        // So many keys fill a filter; then the block that is being written is still taken.
+        let bits = self.filter_bits_per_key as usize;
+        let keys = (self.partition_bytes * 8).checked_div(bits).map_or(0, |n| n + block / 4);
+        let filter = keys * size_of::<u64>() + keys * bits / 8 + 2 * AROUND_BYTES;
+        let compressed = match self.compression {
+            Compression::None => 0,
+            Compression::Lz4 | Compression::Zstd { .. } => block + block / 8 + (64 << 10),
+        };
+        // Payloads, and the restarts that are noted beside them, in buffers that double when they grow.
+        let payloads = 2 * (block + index + top);
+        2 * (payloads + filter + compressed + 3 * key_bytes + crate::writer::BUFFER_BYTES)
+    }
+
     /// Checks every option against its limits.
     ///
     /// # Errors

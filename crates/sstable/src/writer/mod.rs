@@ -18,6 +18,7 @@ use crate::keys;
 use crate::options::{Compression, TableOptions};
 use crate::properties::Properties;
 use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};
+pub(crate) use output::BUFFER_BYTES;
 use output::Output;
 use std::fmt;
 use std::sync::Arc;

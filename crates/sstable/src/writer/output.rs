@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vfs::File;
 
 /// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 256 << 10;
+pub(crate) const BUFFER_BYTES: usize = 256 << 10;
 
 pub(super) struct Output {
     file: Arc<dyn File>,

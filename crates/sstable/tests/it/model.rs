@@ -5,8 +5,12 @@ use base::{Cursor, FileNumber, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SeqNo
 use proptest::prelude::*;
 use sstable::{
     BlockCacheHandle, Compression, Found, FoundRef, ReadBlocks, ScanOptions, TableOptions,
+    TableWriter,
 };
+use std::path::Path;
 use std::sync::Arc;
+use vfs::Fs;
+use vfs::sim::SimFs;
 
 /// Keys with long common beginnings, zeros, empty ones and neighbours.
 fn user_key() -> impl Strategy<Value = Vec<u8>> {
@@ -113,6 +117,25 @@ fn moved(entries: &[Entry], at: Option<usize>, step: &Move) -> Option<usize> {
     place.filter(|&place| place < entries.len())
 }
 
+/// Writes the table again and looks at what the writer holds.
+fn check_buffers(
+    options: TableOptions,
+    entries: &[Entry],
+    partitions: u64,
+) -> Result<(), TestCaseError> {
+    let longest = entries.iter().map(|(key, value)| key.user_key.len() + value.len()).max();
+    let most = options.buffered_bytes_max(longest.unwrap_or(0), partitions as usize);
+    let library = if matches!(options.compression, Compression::Zstd { .. }) { 4 << 20 } else { 0 };
+    let file = SimFs::new().create(Path::new("/table")).unwrap();
+    let mut writer = TableWriter::new(file, options);
+    for (key, value) in entries {
+        writer.add(key.as_ref(), value).unwrap();
+        let held = writer.buffered_bytes();
+        prop_assert!(held <= most + library, "{} of {} bytes", held, most);
+    }
+    Ok(())
+}
+
 fn check_moves(
     table: &Arc<sstable::Table>,
     scan: ScanOptions,
@@ -196,9 +219,10 @@ proptest! {
         verify_checksums in any::<bool>(),
         room in 0usize..4000,
     ) {
-        let bytes = table_bytes(options, &entries);
+        let bytes = table_bytes(options.clone(), &entries);
         let (cached, cache) = open_cached(&bytes).unwrap();
         *cache.room.lock().unwrap() = room;
+        check_buffers(options, &entries, cached.properties().partitions)?;
         let scan = ScanOptions { fill_cache, verify_checksums, readahead_bytes };
         let how = ReadBlocks { fill_cache, verify_checksums };
         let cache = BlockCacheHandle { cache: cache as _, table: FileNumber::new(8) };
