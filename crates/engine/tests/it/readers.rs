@@ -269,3 +269,28 @@ fn tombstones_go_without_being_asked_to() {
     assert!(entries < 3000, "{entries} entries for 2000 keys");
     assert_eq!(db.iter().unwrap().count(), 2000);
 }
+
+/// R7, C7: an iterator that is left open keeps its place, and no memtable: a flush gives back all of the memory, without a
+/// compaction's help.
+#[test]
+fn an_idle_iterator_keeps_no_memtable() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        level0_file_num_compaction_trigger: 1000,
+        level0_slowdown_writes_trigger: 2000,
+        level0_stop_writes_trigger: 3000,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    fill(&db, 0, 400, 1);
+    let mut iter = db.iter().unwrap();
+    assert_eq!(iter.by_ref().take(10).count(), 10);
+    assert!(db.stats().pinned_bytes > 0, "its cursors are kept, and charged");
+    db.flush().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while db.stats().in_flight_bytes + db.stats().pinned_bytes > 0 {
+        assert!(std::time::Instant::now() < until, "memory is still held: {:?}", db.stats());
+        std::thread::yield_now();
+    }
+    assert_eq!(iter.count(), 390);
+}
