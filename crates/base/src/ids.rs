@@ -52,6 +52,21 @@ id! {
     SegmentNumber(u64)
 }
 
+/// A place in the log: so many bytes from the start of a segment. Places order as what stands at them was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPlace {
+    /// The segment.
+    pub segment: SegmentNumber,
+    /// Bytes from the start of its file.
+    pub offset: u64,
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of segment {}", self.offset, self.segment)
+    }
+}
+
 impl FamilyId {
     /// The family that exists in every database.
     pub const DEFAULT: Self = Self::new(0);

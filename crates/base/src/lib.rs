@@ -16,5 +16,5 @@ pub mod varint;
 pub use batch::{BatchEntry, BatchError, WriteBatch};
 pub use changes::Changes;
 pub use cursor::Cursor;
-pub use ids::{FamilyId, FileNumber, SegmentNumber};
+pub use ids::{FamilyId, FileNumber, LogPlace, SegmentNumber};
 pub use key::{InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};

@@ -284,7 +284,8 @@ impl<'a> Replay<'a> {
     /// Reads the log and seals what it held.
     fn run(&mut self) -> Result<Recovered, Error> {
         let (fs, dir) = (self.fs, self.dir);
-        let from = self.outputs.versions.log_from();
+        let version = self.outputs.versions.current();
+        let from = wal::RecoverFrom { segment: version.log_from(), durable: version.log_durable() };
         let visit =
             &mut |segment: SegmentNumber, offset: u64, payload: &[u8]| {
                 let (first, entries) = batch::decode(payload).map_err(|source| {

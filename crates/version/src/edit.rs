@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use base::{FamilyId, FileNumber, SegmentNumber, SeqNo};
+use base::{FamilyId, FileNumber, LogPlace, SegmentNumber, SeqNo};
 
 use crate::ids::VersionNumber;
 use crate::table::TableMeta;
@@ -39,6 +39,8 @@ pub struct VersionEdit {
     pub removed_tables: Vec<(FamilyId, u32, FileNumber)>,
     /// Log segments before this one are no longer needed. Never goes back.
     pub log_from: Option<SegmentNumber>,
+    /// The log was on stable storage up to here (exclusive) when the edit was made. Never goes back.
+    pub log_durable: Option<LogPlace>,
     /// Per family, the sequence number up to which (inclusive) all its entries are in tables. Never goes back.
     pub flushed_seq: Vec<(FamilyId, SeqNo)>,
     /// File numbers from this one on are unused. Filled in when the edit is applied.

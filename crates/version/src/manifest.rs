@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base::record::{Reason, RecordReader, Stop, encode, framed_len};
 use base::sync::Arc;
-use base::{FamilyId, FileNumber};
+use base::{FamilyId, FileNumber, LogPlace};
 use vfs::{Access, ErrorKind, File, Fs};
 
 use crate::edit::{DecodeError, FORMAT_VERSION, VersionEdit};
@@ -115,6 +115,7 @@ fn snapshot<H>(state: &State<H>) -> Vec<VersionEdit> {
         added_families: state.families.iter().map(|(id, f)| (*id, f.name().to_owned())).collect(),
         flushed_seq: state.families.iter().map(|(id, family)| (*id, family.flushed_seq)).collect(),
         log_from: Some(state.log_from),
+        log_durable: Some(state.log_durable).filter(|place| *place != LogPlace::default()),
         next_file: Some(state.next_file),
         last_seq: Some(state.last_seq),
         next_family: Some(state.next_family),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use base::{FamilyId, FileNumber, SegmentNumber, SeqNo};
+use base::{FamilyId, FileNumber, LogPlace, SegmentNumber, SeqNo};
 
 use crate::edit::{FAMILY_NAME_BYTES_MAX, LEVELS_MAX, VersionEdit};
 use crate::ids::VersionNumber;
@@ -31,6 +31,7 @@ pub(crate) struct State<H> {
     pub number: VersionNumber,
     pub families: BTreeMap<FamilyId, Arc<Family<H>>>,
     pub log_from: SegmentNumber,
+    pub log_durable: LogPlace,
     pub last_seq: SeqNo,
     pub next_file: FileNumber,
     pub next_family: FamilyId,
@@ -49,6 +50,7 @@ impl<H> State<H> {
             number: VersionNumber::ZERO,
             families: BTreeMap::new(),
             log_from: SegmentNumber::new(0),
+            log_durable: LogPlace::default(),
             last_seq: SeqNo::ZERO,
             next_file: FileNumber::new(0),
             next_family: FamilyId::new(0),
@@ -114,6 +116,9 @@ impl<H> State<H> {
         }
         if let Some(segment) = edit.log_from {
             raise("the first log segment", &mut self.log_from, segment, SegmentNumber::get)?;
+        }
+        if let Some(place) = edit.log_durable {
+            raise("what is durable of the log", &mut self.log_durable, place, |at| at.offset)?;
         }
         Ok(())
     }
@@ -260,8 +265,8 @@ impl<H> State<H> {
         for (id, family) in &self.families {
             families.insert(*id, Arc::new(family.map(&mut make)?));
         }
-        let Self { number, log_from, last_seq, next_file, next_family, .. } = *self;
-        Ok(State { number, families, log_from, last_seq, next_file, next_family })
+        let Self { number, log_from, log_durable, last_seq, next_file, next_family, .. } = *self;
+        Ok(State { number, families, log_from, log_durable, last_seq, next_file, next_family })
     }
 
     /// The tables of all families.

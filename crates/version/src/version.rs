@@ -9,7 +9,7 @@
 use std::fmt;
 
 use base::sync::{Arc, Mutex};
-use base::{FamilyId, FileNumber, SegmentNumber, SeqNo};
+use base::{FamilyId, FileNumber, LogPlace, SegmentNumber, SeqNo};
 
 use crate::ids::VersionNumber;
 use crate::levels::{Family, FamilyLevels, SharedTable};
@@ -63,6 +63,13 @@ impl<H> Version<H> {
     #[must_use]
     pub fn log_from(&self) -> SegmentNumber {
         self.state.log_from
+    }
+
+    /// The place up to which (exclusive) the log was known to be on stable storage. What stands before it and is still
+    /// needed has to be there.
+    #[must_use]
+    pub fn log_durable(&self) -> LogPlace {
+        self.state.log_durable
     }
 
     /// The greatest sequence number that an edit has named. The log may hold greater ones.

@@ -30,7 +30,7 @@ pub use options::{
 };
 pub use position::LogPosition;
 pub use reader::{LogReader, LogRecord, ReadUpTo};
-pub use recover::{Damage, Recovered, RecoveryMode, Tail, Visit, recover, secure};
+pub use recover::{Damage, RecoverFrom, Recovered, RecoveryMode, Tail, Visit, recover, secure};
 pub use reservation::Reservation;
 pub use segments::RetireReport;
 pub use stats::WalStats;

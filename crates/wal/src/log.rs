@@ -18,10 +18,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use base::SegmentNumber;
 use base::ring::CompletionRing;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
+use base::{LogPlace, SegmentNumber};
 use credit::Pool;
 use vfs::{Fs, MapSupport};
 
@@ -217,6 +217,13 @@ impl Log {
     /// As [`Wal::durable`](crate::Wal::durable).
     pub fn durable(&self) -> LogPosition {
         LogPosition(self.durable.load(Ordering::Acquire))
+    }
+
+    /// As [`Wal::durable_place`](crate::Wal::durable_place).
+    pub fn durable_place(&self) -> Option<LogPlace> {
+        // The position first: a segment that is retired in between has nothing to be vouched for any more.
+        let durable = self.durable().get();
+        self.segments.lock().place(durable)
     }
 
     /// As [`Wal::retire_before`](crate::Wal::retire_before).

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::SegmentNumber;
+use base::{LogPlace, SegmentNumber};
 use vfs::{Access, File, Fs, Operation};
 
 use crate::error::{Error, RecoverError};
@@ -93,10 +93,26 @@ pub struct Recovered {
     pub damaged_places: u64,
 }
 
+/// What is known elsewhere, durably, about the log that is to be recovered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoverFrom {
+    /// The segment to begin at: see [`recover`].
+    pub segment: SegmentNumber,
+    /// What [`Wal::durable_place`](crate::Wal::durable_place) said some time: if the log ends before it, that is damage.
+    /// The default place says nothing, and neither does one before `segment`.
+    pub durable: LogPlace,
+}
+
+impl From<SegmentNumber> for RecoverFrom {
+    fn from(segment: SegmentNumber) -> Self {
+        Self { segment, durable: LogPlace::default() }
+    }
+}
+
 /// What takes in a record: its segment, the offset of its first chunk in that segment's file, its payload.
 pub type Visit<'a, E> = dyn FnMut(SegmentNumber, u64, &[u8]) -> Result<(), E> + 'a;
 
-/// Reads the log in `dir` from segment `from` on and hands each record to `visit`. Records come in the order in which
+/// Reads the log in `dir` from the segment `from` on and hands each record to `visit`. Records come in the order in which
 /// they were reserved.
 ///
 /// `from` 0 stands for "nothing is recorded about the log": then an empty directory, or one in which the making of the
@@ -111,11 +127,12 @@ pub type Visit<'a, E> = dyn FnMut(SegmentNumber, u64, &[u8]) -> Result<(), E> + 
 pub fn recover<E>(
     fs: &Arc<dyn Fs>,
     dir: &Path,
-    from: SegmentNumber,
+    from: impl Into<RecoverFrom>,
     mode: RecoveryMode,
     visit: &mut Visit<'_, E>,
 ) -> Result<Recovered, RecoverError<E>> {
     let fs = &**fs;
+    let RecoverFrom { segment: from, durable } = from.into();
     let chain = Chain::find(fs, dir, from, mode)?;
     let mut reading = Reading {
         fs,
@@ -137,6 +154,7 @@ pub fn recover<E>(
         }
     }
     if mode != RecoveryMode::SkipDamaged {
+        reading.check_reaches(from, durable)?;
         reading.sync()?;
     }
     Ok(reading.finish(from)?)
@@ -286,6 +304,26 @@ impl Reading<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Refuses a log that ends before what was durable of it.
+    fn check_reaches(&self, from: SegmentNumber, durable: LogPlace) -> Result<(), Error> {
+        let end = self.end.map_or(LogPlace { segment: from, offset: 0 }, |end| LogPlace {
+            segment: end.segment,
+            offset: end.end_offset,
+        });
+        if durable.segment < from || durable <= end {
+            return Ok(());
+        }
+        Err(Error::Corrupt {
+            path: self.dir.join(segment_file_name(end.segment)),
+            offset: end.offset,
+            expected: format!("more records: the log was on stable storage up to {durable}"),
+            found: match &self.tail {
+                Tail::Torn { reason, .. } => reason.clone(),
+                Tail::Clean | Tail::Unsealed { .. } => "the end of the log".to_owned(),
+            },
+        })
     }
 
     fn live(&mut self, number: SegmentNumber, bytes: u64) {

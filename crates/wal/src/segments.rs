@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::SegmentNumber;
 use base::sync::atomic::{AtomicU64, Ordering};
+use base::{LogPlace, SegmentNumber};
 use vfs::{ErrorKind, File, Fs};
 
 use crate::error::Error;
@@ -172,6 +172,17 @@ impl SegmentList {
             .filter(|segment| segment.end().is_none_or(|end| segment.base() + end > from))
             .cloned()
             .collect()
+    }
+
+    /// The place of the position `upto`, if its segment is still listed. Where one segment ends and the next begins, it is
+    /// the end of the first.
+    pub fn place(&self, upto: u64) -> Option<LogPlace> {
+        self.0.iter().rev().find_map(|entry| {
+            let Entry::Own(segment) = entry else { return None };
+            let offset = upto.checked_sub(segment.base()).filter(|&offset| offset > 0)?;
+            let is_in = segment.end().is_none_or(|end| offset <= end);
+            is_in.then_some(LogPlace { segment: segment.number, offset })
+        })
     }
 
     /// Up to where the segments before the position `to` have to be synced so that no more than `bytes_max` of them wait,

@@ -180,6 +180,7 @@ impl Log {
         if upto <= durable {
             return Ok(());
         }
+        self.mapper.unmap_unpaid();
         let segments = self.segments.lock().between(durable, upto);
         let started = now();
         for segment in segments {

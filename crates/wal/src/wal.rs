@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use base::SegmentNumber;
 use base::sync::{Arc, Mutex};
+use base::{LogPlace, SegmentNumber};
 use credit::Pool;
 use vfs::Fs;
 
@@ -160,6 +160,13 @@ impl Wal {
     #[must_use]
     pub fn durable(&self) -> LogPosition {
         self.log.durable()
+    }
+
+    /// Where [`Wal::durable`] is, for whoever keeps it elsewhere: [`recover`](crate::recover) then takes what is missing
+    /// before it for damage and not for a torn tail. `None` when that segment has been retired.
+    #[must_use]
+    pub fn durable_place(&self) -> Option<LogPlace> {
+        self.log.durable_place()
     }
 
     /// Retires every closed segment whose number is below `keep_from`. The caller has recorded, durably, that recovery

@@ -142,6 +142,17 @@ impl Mapper {
         self.mapped.lock().unmap_left();
     }
 
+    /// The same while windows do not pay, for one who must not wait: a record may have held the last of them when the
+    /// mapper let go of it, and the mapper may not look again for long.
+    pub fn unmap_unpaid(&self) {
+        if self.is_on()
+            && let Some(mut state) = self.mapped.try_lock()
+            && !state.pays
+        {
+            state.unmap_left();
+        }
+    }
+
     /// Maps nothing more, and lets go of what is mapped.
     fn close(&self) {
         let mut state = self.mapped.lock();

@@ -198,6 +198,7 @@ impl Shared {
             // Another family's memtable may have been sealed later and flushed before.
             last_seq: Some(job.max_seq.max(self.versions.last_seq())),
             log_from: Some(log_from),
+            log_durable: self.wal.durable_place(),
             ..VersionEdit::default()
         };
         let version = self.apply(edit, handles, written)?;

@@ -5,7 +5,8 @@
 
 use base::varint::{get_len_prefixed, get_u32, get_u64, put_len_prefixed, put_u32, put_u64};
 use base::{
-    FamilyId, FileNumber, InternalKey, InternalKeyRef, MAX_KEY_BYTES, SegmentNumber, SeqNo,
+    FamilyId, FileNumber, InternalKey, InternalKeyRef, LogPlace, MAX_KEY_BYTES, SegmentNumber,
+    SeqNo,
 };
 
 use super::{FAMILY_NAME_BYTES_MAX, LEVELS_MAX, VersionEdit};
@@ -29,6 +30,7 @@ enum Tag {
     FlushedSeq = 8,
     AddedTable = 9,
     RemovedTable = 10,
+    LogDurable = 11,
 }
 
 impl Tag {
@@ -44,6 +46,7 @@ impl Tag {
             8 => Self::FlushedSeq,
             9 => Self::AddedTable,
             10 => Self::RemovedTable,
+            11 => Self::LogDurable,
             _ => return None,
         })
     }
@@ -60,6 +63,7 @@ impl Tag {
             Self::FlushedSeq => "flushed sequence number",
             Self::AddedTable => "added table",
             Self::RemovedTable => "removed table",
+            Self::LogDurable => "log durable",
         }
     }
 }
@@ -133,6 +137,12 @@ impl VersionEdit {
         if let Some(segment) = self.log_from {
             field(Tag::LogFrom, &|to| put_u64(to, segment.get()));
         }
+        if let Some(place) = self.log_durable {
+            field(Tag::LogDurable, &|to| {
+                put_u64(to, place.segment.get());
+                put_u64(to, place.offset);
+            });
+        }
         for (family, name) in &self.added_families {
             field(Tag::AddedFamily, &|to| {
                 put_u32(to, family.get());
@@ -196,6 +206,10 @@ impl VersionEdit {
             Tag::NextFamily => once(&mut self.next_family, family_of(input)?)?,
             Tag::LastSeq => once(&mut self.last_seq, seq_of(input)?)?,
             Tag::LogFrom => once(&mut self.log_from, SegmentNumber::new(u64_of(input)?))?,
+            Tag::LogDurable => {
+                let segment = SegmentNumber::new(u64_of(input)?);
+                once(&mut self.log_durable, LogPlace { segment, offset: u64_of(input)? })?;
+            }
             Tag::AddedFamily => self.added_families.push((family_of(input)?, name_of(input)?)),
             Tag::DroppedFamily => self.dropped_families.push(family_of(input)?),
             Tag::FlushedSeq => self.flushed_seq.push((family_of(input)?, seq_of(input)?)),

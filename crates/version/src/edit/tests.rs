@@ -1,6 +1,6 @@
 //! Edits to bytes and back, and what is refused.
 
-use base::{InternalKey, InternalKeyRef, ValueKind};
+use base::{InternalKey, InternalKeyRef, LogPlace, ValueKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -47,6 +47,7 @@ prop_compose! {
         added_tables in prop::collection::vec((families(), 0..LEVELS_MAX, tables()), 0..4),
         removed_tables in prop::collection::vec((families(), 0..LEVELS_MAX, any::<u64>()), 0..4),
         log_from in any::<Option<u64>>(),
+        log_durable in any::<Option<(u64, u64)>>(),
         flushed_seq in prop::collection::vec((families(), seqs()), 0..3),
         next_file in any::<Option<u64>>(),
         last_seq in prop::option::of(seqs()),
@@ -62,6 +63,10 @@ prop_compose! {
                 .map(|(family, level, number)| (family, level, FileNumber::new(number)))
                 .collect(),
             log_from: log_from.map(SegmentNumber::new),
+            log_durable: log_durable.map(|(segment, offset)| LogPlace {
+                segment: SegmentNumber::new(segment),
+                offset,
+            }),
             flushed_seq,
             next_file: next_file.map(FileNumber::new),
             last_seq,

@@ -1,9 +1,10 @@
 //! Damage: every byte flipped, every length cut, holes; what is detected, as what, and what never comes back.
 
+use base::LogPlace;
 use base::record::HEADER_BYTES;
 use proptest::prelude::*;
 use vfs::sim::SimFs;
-use wal::{Error, LogPosition, RecoveryMode, SEGMENT_HEADER_BYTES, Tail, Wal};
+use wal::{Error, LogPosition, RecoverFrom, RecoveryMode, SEGMENT_HEADER_BYTES, Tail, Wal};
 
 use crate::kit::*;
 
@@ -104,6 +105,41 @@ fn every_flip_in_a_synced_log_is_corruption_but_in_the_last_record() {
             Found::Corrupt
         }
     });
+}
+
+/// What was durable is known elsewhere: then no flip in it is a torn tail.
+#[test]
+fn every_flip_before_a_place_that_the_caller_vouches_for_is_corruption() {
+    let (fs, log) = fresh(small());
+    let places = write(&log, &LENGTHS, 3, true);
+    let durable = log.durable_place().unwrap();
+    let last = places.last().unwrap();
+    assert_eq!(durable, LogPlace { segment: number(last.segment), offset: last.end });
+    let records = |fs: &SimFs, durable| {
+        let fs: std::sync::Arc<dyn vfs::Fs> = std::sync::Arc::new(fs.clone());
+        let from = RecoverFrom { segment: number(1), durable };
+        recover_at(&fs, std::path::Path::new(DIR), from, MODE).map(|(records, _)| records.len())
+    };
+    for at in SEGMENT_HEADER_BYTES..last.end {
+        let damaged = flipped(&fs, &path(last.segment), at as usize, 0x04);
+        let refused = records(&damaged, durable);
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "{at}: {refused:?}");
+        // A place before the damage says nothing, nor does one before the beginning.
+        let earlier = LogPlace { segment: number(1), offset: places[0].end };
+        assert_eq!(records(&damaged, earlier).unwrap(), places.len() - 1, "{at}");
+    }
+    // What comes behind the place may be torn.
+    log.append(&[b"not synced"]).unwrap();
+    drop(log);
+    assert_eq!(records(&fs, durable).unwrap(), places.len() + 1);
+    let torn = flipped(&fs, &path(last.segment), last.end as usize, 0x04);
+    assert_eq!(records(&torn, durable).unwrap(), places.len());
+    // Retired, it is no place any more: whoever says so has no use for it.
+    let (_, log) = fresh(small());
+    write(&log, &LENGTHS[..3], 3, true);
+    log.roll().unwrap();
+    log.retire_before(number(2)).unwrap();
+    assert_eq!(log.durable_place(), None);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use base::SegmentNumber;
 use vfs::sim::{CrashOptions, SimFs, Survival};
 use vfs::{Access, Fs};
 use wal::{
-    Error, LogBackend, LogStart, RecoverError, Recovered, RecoveryMode, Wal, WalOptions, recover,
-    segment_file_name,
+    Error, LogBackend, LogStart, RecoverError, RecoverFrom, Recovered, RecoveryMode, Wal,
+    WalOptions, recover, segment_file_name,
 };
 
 /// The directory of every simulated log.
@@ -50,7 +50,7 @@ pub type Outcome = Result<(Vec<Read>, Recovered), Error>;
 pub fn recover_at(
     fs: &Arc<dyn Fs>,
     dir: &Path,
-    from: SegmentNumber,
+    from: impl Into<RecoverFrom>,
     mode: RecoveryMode,
 ) -> Outcome {
     let mut records = Vec::new();
