@@ -1,6 +1,6 @@
 //! An embedded, ordered key-value storage engine whose memory and disk use can be promised.
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod background;
 mod budget;

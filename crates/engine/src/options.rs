@@ -84,6 +84,14 @@ pub struct Options {
     /// The most of the budget that the cache for blocks of tables may hold; `None`: what the others leave, and 64 MiB
     /// where there is no budget. 0: nothing is cached. Default: `None`.
     pub block_cache_bytes: Option<u64>,
+    /// Read tables that are not compressed through a mapping of their files into memory: their data blocks are neither
+    /// copied nor put into the block cache, and a value that is kept keeps the mapping, and with it the room on the disk of a
+    /// table that was compacted away. Their pages are the system's page cache, resident but reclaimed at need, and the
+    /// memory budget is charged with no more than their readers and what values pin. **A page that the disk cannot deliver
+    /// ends the process (SIGBUS)**, where a read would have an error that names the file; and so does it if somebody else
+    /// cuts a table file of an open database short. A block is verified when it is read first, and by each compaction, but
+    /// not again when the system has read its page anew. What cannot be mapped is read. Default: false.
+    pub allow_mmap_reads: bool,
     /// The most table files that are open at a time, those aside that are just being read; beyond that the ones not used
     /// for longest are closed. At least 1. Default: 512.
     pub max_open_tables: usize,
@@ -124,6 +132,7 @@ impl Default for Options {
             target_file_size_base: 32 * MIB,
             max_bytes_for_level_base: 128 * MIB,
             block_cache_bytes: None,
+            allow_mmap_reads: false,
             max_open_tables: 512,
             block_size: 16 << 10,
             compression: Compression::Lz4,

@@ -174,6 +174,9 @@ pub struct ScanOptions {
     /// Whether the checksums of data blocks that are read from the file are verified. Default true; see
     /// [`ReadBlocks::verify_checksums`].
     pub verify_checksums: bool,
+    /// Whether a block of a file that is mapped into memory is verified, if blocks are, although it was before: who makes
+    /// something lasting of what it reads, such as a compaction, does well with true. Default false.
+    pub verify_again: bool,
     /// When a scan goes on from block to block, how many bytes ahead at most the system is told to read from the disk
     /// into its page cache; 0 is none. Default 256 KiB. The cursor itself holds one block, whatever this is.
     pub readahead_bytes: usize,
@@ -181,8 +184,12 @@ pub struct ScanOptions {
 
 impl ScanOptions {
     /// The default, as a constant.
-    pub const DEFAULT: Self =
-        Self { fill_cache: true, verify_checksums: true, readahead_bytes: 256 << 10 };
+    pub const DEFAULT: Self = Self {
+        fill_cache: true,
+        verify_checksums: true,
+        verify_again: false,
+        readahead_bytes: 256 << 10,
+    };
 
     pub(crate) fn blocks(&self) -> ReadBlocks {
         ReadBlocks { fill_cache: self.fill_cache, verify_checksums: self.verify_checksums }

@@ -19,8 +19,10 @@ pub(crate) struct LevelCursor {
     options: ScanOptions,
 }
 
-/// For readers that read everything once: what they read does not push out of the cache what others read again.
-pub(crate) const SCAN_ONCE: ScanOptions = ScanOptions { fill_cache: false, ..ScanOptions::DEFAULT };
+/// For compactions, which read everything once: what they read does not push out of the cache what others read again, and
+/// is verified whoever verified it before, for what they write of it has checksums anew.
+pub(crate) const SCAN_ONCE: ScanOptions =
+    ScanOptions { fill_cache: false, verify_again: true, ..ScanOptions::DEFAULT };
 
 impl LevelCursor {
     pub(crate) fn new(

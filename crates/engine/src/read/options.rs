@@ -80,6 +80,7 @@ impl ReadOptions<'_> {
             fill_cache: self.fill_cache,
             verify_checksums: self.verify_checksums,
             readahead_bytes: self.readahead_bytes,
+            ..ScanOptions::DEFAULT
         };
         ScanHow { tables, deadline: self.deadline }
     }

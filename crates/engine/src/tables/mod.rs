@@ -1,6 +1,7 @@
 //! Table files as the engine holds them: created, opened, removed, and read through the block cache.
 
 mod cache;
+mod mapped;
 mod readers;
 mod shard;
 #[cfg(test)]
@@ -44,6 +45,8 @@ pub(crate) struct TableStore {
     dir: PathBuf,
     blocks: Arc<Blocks>,
     readers: Arc<Readers>,
+    /// [`Options::allow_mmap_reads`].
+    maps: bool,
 }
 
 /// How the table files' memory stands.
@@ -71,7 +74,13 @@ impl TableStore {
         let blocks = Blocks::new(&budget.all, options.cache_bytes_max())?;
         let readers =
             Readers::new(options.max_open_tables, budget.tables.clone(), Arc::clone(&blocks));
-        Ok(Self { fs, dir: dir.to_owned(), blocks, readers: Arc::new(readers) })
+        Ok(Self {
+            fs,
+            dir: dir.to_owned(),
+            blocks,
+            readers: Arc::new(readers),
+            maps: options.allow_mmap_reads,
+        })
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {
@@ -109,7 +118,8 @@ impl TableStore {
             cache: Arc::<TableCache>::clone(&cache) as Arc<dyn BlockCache>,
             table: meta.number,
         };
-        let table = Arc::new(Table::open(file, Some(handle))?);
+        let table = Table::open(file, Some(handle))?;
+        let table = Arc::new(if self.maps { mapped::if_plain(table) } else { table });
         self.readers.keep(place, &table, &cache);
         Ok(table)
     }

@@ -11,6 +11,7 @@ mod faults;
 mod kill;
 mod limiting;
 mod linear;
+mod mapped;
 mod memory;
 mod misuse;
 mod model;

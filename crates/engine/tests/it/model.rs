@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::support::{Random, all, open, small};
-use engine::{Db, Iter, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions};
+use engine::{Compression, Db, Iter, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -126,7 +126,11 @@ fn check_snapshot(snapshot: &Snapshot, map: &Map, random: &mut Random) {
 fn play(seed: u64, steps: u32) {
     let mut random = Random::new(seed);
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { write_buffer_size: 64 << 10, write_budget: Some(256 << 10), ..small() };
+    let mut options =
+        Options { write_buffer_size: 64 << 10, write_budget: Some(256 << 10), ..small() };
+    if seed % 2 == 1 {
+        options = Options { allow_mmap_reads: true, compression: Compression::None, ..options };
+    }
     let mut db = open(dir.path(), &options);
     let mut map = Map::new();
     let mut snapshots: Vec<(Snapshot, Map)> = Vec::new();
@@ -175,6 +179,7 @@ fn play(seed: u64, steps: u32) {
         }
     }
     assert!(all(&db).into_iter().eq(map), "at the end");
+    assert_eq!(db.verify(|fault| panic!("{fault}")).unwrap().faults, 0);
 }
 
 /// K, R2, W1, W4. `POLDER_MODEL_SEED` replays one history.

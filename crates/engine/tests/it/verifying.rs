@@ -31,9 +31,14 @@ fn a_sound_database_has_no_faults() {
     let dir = tempfile::tempdir().unwrap();
     let db = filled(dir.path());
     let report = db.verify(|fault| panic!("{fault}")).unwrap();
-    let tables = tables(dir.path()).len() as u64;
-    assert_eq!((report.tables, report.entries, report.faults), (tables, 3000, 0));
-    assert!(tables >= 4 && report.blocks > 3 * tables, "{report:?}");
+    assert_eq!((report.entries, report.faults), (3000, 0));
+    // What compactions have read may still be there for a moment.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while tables(dir.path()).len() as u64 != report.tables {
+        assert!(std::time::Instant::now() < until, "{report:?}");
+        std::thread::yield_now();
+    }
+    assert!(report.tables >= 2 && report.blocks > 3 * report.tables, "{report:?}");
 }
 
 /// K: a flipped bit anywhere in any file is found while the database is open, and said to be where it is.

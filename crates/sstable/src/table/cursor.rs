@@ -117,8 +117,8 @@ impl TableCursor {
                 None => {
                     self.readahead.reads(handle, &*fetcher.file, fetcher.limit);
                     let verified = &self.table.partitions[self.partition].verified;
-                    let place =
-                        BlockPlace { entry, blocks: self.blocks(), verified, is_alone: false };
+                    let (blocks, is_trusted) = (self.blocks(), !self.options.verify_again);
+                    let place = BlockPlace { entry, blocks, verified, is_trusted, is_alone: false };
                     fetcher.load_data_block(handle, place, self.options.blocks())?
                 }
             };

@@ -20,6 +20,8 @@ pub(super) struct BlockPlace<'a> {
     /// How many there are.
     pub(super) blocks: usize,
     pub(super) verified: &'a VerifiedBits,
+    /// Whether it need not be verified again where it was once.
+    pub(super) is_trusted: bool,
     /// Whether nothing says that its neighbours will be read too.
     pub(super) is_alone: bool,
 }

@@ -45,27 +45,17 @@ struct Contents(MappedRegion);
 
 impl AsRef<[u8]> for Contents {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: whoever called `Table::open_mapped`, the only place that makes one, has promised that nobody changes
+        // SAFETY: whoever called `Table::into_mapped`, the only place that makes one, has promised that nobody changes
         // the file as long as the table or one of its values lives, and the region lives in those alone.
         unsafe { self.0.as_slice() }.unwrap_or_default()
     }
 }
 
 impl Table {
-    /// Opens the table in `file` as [`Table::open`] does, and maps it into memory: data blocks that are not compressed
-    /// are then neither copied nor put into the cache, and a value that is kept keeps the mapping. Where the file
-    /// cannot be mapped it is read as by [`Table::open`] ([`Table::is_mapped`]).
-    ///
-    /// What is mapped is the system's page cache: it is resident memory of the process, but the system takes it back
-    /// when it needs to, and no budget is charged with it.
-    ///
-    /// **A disk that fails kills the process**: a page that cannot be read is a signal (SIGBUS), where
-    /// [`Table::open`] has an error. And a block is verified when it is first read; if the system has dropped its page
-    /// since, what the disk delivers then is not verified again.
+    /// Opens the table in `file` as [`Table::open`] does, and maps it into memory: see [`Table::into_mapped`].
     ///
     /// # Safety
-    /// As long as the table, a cursor or a value of it lives, nobody may write or cut the file, in this process or in any
-    /// other. (Removing it is harmless, except on Windows, which refuses.)
+    /// As [`Table::into_mapped`].
     ///
     /// # Errors
     /// As [`Table::open`].
@@ -73,12 +63,34 @@ impl Table {
         file: Arc<dyn File>,
         cache: Option<BlockCacheHandle>,
     ) -> Result<Self, Error> {
-        let mut table = Self::open(Arc::clone(&file), cache)?;
-        let len = usize::try_from(table.file_bytes()).ok();
-        let region = len.and_then(|len| file.map(0, len, Access::Read).ok());
+        let table = Self::open(file, cache)?;
+        // SAFETY: the caller promises what it asks for.
+        Ok(unsafe { table.into_mapped() })
+    }
+
+    /// Maps the table's file into memory: data blocks that are not compressed are then neither copied nor put into the
+    /// cache, and a value that is kept keeps the mapping. Where the file cannot be mapped it is read as before
+    /// ([`Table::is_mapped`]).
+    ///
+    /// What is mapped is the system's page cache: it is resident memory of the process, but the system takes it back
+    /// when it needs to, and no budget is charged with it.
+    ///
+    /// **A disk that fails kills the process**: a page that cannot be read is a signal (SIGBUS), where
+    /// [`Table::open`] has an error. And a block is verified when it is first read; if the system has dropped its page
+    /// since, what the disk delivers then is not verified again, but where [`ScanOptions::verify_again`] asks for it.
+    ///
+    /// [`ScanOptions::verify_again`]: crate::ScanOptions::verify_again
+    ///
+    /// # Safety
+    /// As long as the table, a cursor or a value of it lives, nobody may write or cut the file, in this process or in any
+    /// other. (Removing it is harmless, except on Windows, which refuses.)
+    #[must_use]
+    pub unsafe fn into_mapped(mut self) -> Self {
+        let len = usize::try_from(self.file_bytes()).ok();
+        let region = len.and_then(|len| self.fetcher.file.map(0, len, Access::Read).ok());
         let contents = region.map(|region| Bytes::from_owner(Contents(region)));
-        table.fetcher.mapped = contents.filter(|bytes| Some(bytes.len()) == len);
-        Ok(table)
+        self.fetcher.mapped = contents.filter(|bytes| Some(bytes.len()) == len);
+        self
     }
 
     /// Whether the file is mapped into memory.
@@ -94,14 +106,14 @@ impl Fetcher {
         &self,
         mapped: &Bytes,
         handle: Handle,
-        BlockPlace { entry, blocks, verified, is_alone }: BlockPlace<'_>,
+        BlockPlace { entry, blocks, verified, is_trusted, is_alone }: BlockPlace<'_>,
         how: ReadBlocks,
     ) -> Result<Block, Error> {
         let damaged = || self.damaged(handle.offset, BlockKind::Data);
         handle.check(self.limit).map_err(damaged())?;
         let start = handle.offset as usize;
         let stored = &mapped[start..start + handle.stored_bytes()];
-        let is_known = verified.is_set(entry);
+        let is_known = is_trusted && verified.is_set(entry);
         if !is_known && is_alone {
             // It may still be on the disk: then it comes as one read of just its pages, and not a page fault each with
             // what the system thinks would be wanted around it.

@@ -196,8 +196,9 @@ impl Table {
         index
             .lower_bound(target)
             .and_then(|entry| {
+                let verified = &partition.verified;
                 let place =
-                    BlockPlace { entry, blocks, verified: &partition.verified, is_alone: true };
+                    BlockPlace { entry, blocks, verified, is_trusted: true, is_alone: true };
                 Ok((data_handle(index, entry)?, place))
             })
             .map_err(self.fetcher.damaged(partition.index.offset, BlockKind::Index))

@@ -217,13 +217,14 @@ proptest! {
         readahead_bytes in 0usize..8000,
         fill_cache in any::<bool>(),
         verify_checksums in any::<bool>(),
+        verify_again in any::<bool>(),
         room in 0usize..4000,
     ) {
         let bytes = table_bytes(options.clone(), &entries);
         let (cached, cache) = open_cached(&bytes).unwrap();
         *cache.room.lock().unwrap() = room;
         check_buffers(options, &entries, cached.properties().partitions)?;
-        let scan = ScanOptions { fill_cache, verify_checksums, readahead_bytes };
+        let scan = ScanOptions { fill_cache, verify_checksums, verify_again, readahead_bytes };
         let how = ReadBlocks { fill_cache, verify_checksums };
         let cache = BlockCacheHandle { cache: cache as _, table: FileNumber::new(8) };
         let (_dir, mapped) = open_mapped(&bytes, fill_cache.then_some(cache));
