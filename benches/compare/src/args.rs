@@ -76,6 +76,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) compact: bool,
 
+    /// One memory budget for memtables and blocks, in the engines that can share it: what the ones do not use the others
+    /// have. It is as much as both have otherwise, and 16 MiB [default: memtables and cache apart, the same for all]
+    #[arg(long)]
+    one_budget: bool,
+
     /// Writes per second beside the readers of readwhilewriting
     #[arg(long, default_value_t = 20_000, value_name = "COUNT")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -104,6 +109,9 @@ static WORKLOADS_HELP: std::sync::LazyLock<String> = std::sync::LazyLock::new(||
     let lines = lines.iter().map(|(name, about)| format!("  {name:<17} {about}\n"));
     format!("Workloads:\n{}", lines.collect::<String>())
 });
+
+/// What a shared budget has beside two memtables and the cache: for the log and what else an engine charges.
+const BUDGET_BESIDE_BYTES: u64 = 16 << 20;
 
 fn count(text: &str) -> Result<u64, String> {
     let count = text.replace('_', "").parse().map_err(|_| format!("`{text}` is not a count"))?;
@@ -180,7 +188,9 @@ impl Args {
                 write_buffer_bytes: self.write_buffer.0,
                 cache_bytes: self.cache.0,
                 sync: kind == Kind::SyncedWrite,
-                memory_budget: None,
+                memory_budget: self
+                    .one_budget
+                    .then_some(2 * self.write_buffer.0 + self.cache.0 + BUDGET_BESIDE_BYTES),
             },
         }
     }
@@ -229,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_metadata_workload_has_a_budget() {
+    fn only_the_metadata_workload_has_a_budget_unless_all_have() {
         let args = parse("--memory-budget 32MiB --write-buffer 8MiB").expect("valid");
         let config = args.config(Kind::Metadata);
         assert_eq!((config.memory_budget, config.write_buffer_bytes), (Some(32 << 20), 8 << 20));
@@ -238,6 +248,8 @@ mod tests {
         assert!(config.sync && config.memory_budget.is_none());
         assert_eq!(config.write_buffer_bytes, 8 << 20);
         assert!(!args.config(Kind::Write).sync);
+        let shared = parse("--one-budget").expect("valid").config(Kind::Write);
+        assert_eq!(shared.memory_budget, Some(208 << 20));
     }
 
     #[test]

@@ -25,6 +25,8 @@ fn options(config: &Config) -> Options {
     let least = (write_budget + wal_window_bytes) / 13 * 16 + 64;
     Options {
         memory_budget: config.memory_budget.or(Some(all.max(least))),
+        // Without a budget for all that is read and written, each has its own, as in the other engines.
+        block_cache_bytes: config.memory_budget.is_none().then_some(config.cache_bytes),
         write_budget: Some(write_budget),
         write_buffer_size: config.write_buffer_bytes,
         max_write_buffer_number: MEMTABLES as usize,
@@ -42,13 +44,18 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Box<dyn Engine>> {
 /// The configuration in words.
 pub(super) fn configuration(config: &Config) -> String {
     let options = options(config);
+    let memory = Size(options.memory_budget.unwrap_or(0));
+    let memory = match options.block_cache_bytes {
+        Some(cache) => format!("block cache {} (S3-FIFO), memory budget {memory}", Size(cache)),
+        None => format!(
+            "a memory budget of {memory} of which the block cache has what memtables and log do not hold"
+        ),
+    };
     format!(
         "{MEMTABLES} memtables of {}, write budget {}, log handed to the kernel before a call returns, no \
-         compression, a memory budget of {} of which the block cache has what memtables and log do not hold, \
-         blocks of {}, filter {FILTER_BITS} bits a key, checksums verified",
+         compression, {memory}, blocks of {}, filter {FILTER_BITS} bits a key, checksums verified",
         Size(options.write_buffer_size),
         options.write_budget.map_or_else(|| "off".to_owned(), |bytes| Size(bytes).to_string()),
-        Size(options.memory_budget.unwrap_or(0)),
         Size(options.block_size as u64),
     )
 }

@@ -34,7 +34,7 @@ fn open_with(path: &Path, config: &Config) -> Result<Rocksdb> {
     tables.set_bloom_filter(f64::from(FILTER_BITS), false);
     if let Some(budget) = config.memory_budget {
         let cache = Cache::new_lru_cache(usize::try_from(budget)?);
-        let buffers = usize::try_from(budget / 2)?;
+        let buffers = usize::try_from(2 * config.write_buffer_bytes)?;
         options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
             buffers,
             true,
@@ -58,8 +58,9 @@ pub(super) fn configuration(config: &Config) -> String {
     let (buffer, cache) = (Size(config.write_buffer_bytes), Size(config.cache_bytes));
     let memory = match config.memory_budget {
         Some(budget) => format!(
-            "memtables, index, filters and blocks charged to one cache of {}, memtables at most half",
-            Size(budget)
+            "memtables, index, filters and blocks charged to one cache of {}, memtables at most {}",
+            Size(budget),
+            Size(2 * config.write_buffer_bytes)
         ),
         None => format!("block cache {cache} (LRU)"),
     };
