@@ -120,13 +120,18 @@ pub(crate) fn decompress(code: u8, stored: &[u8], raw_len: u32) -> Result<Vec<u8
 }
 
 fn unzstd(stored: &[u8], raw: &mut [u8]) -> io::Result<usize> {
-    ZSTD.with_borrow_mut(|slot| {
+    let mut with = |slot: &mut Option<_>| {
         let context = match slot {
             Some(context) => context,
             None => slot.insert(zstd::bulk::Decompressor::new()?),
         };
         context.decompress_to_buffer(stored, raw)
-    })
+    };
+    match ZSTD.try_with(|slot| with(&mut slot.borrow_mut())) {
+        Ok(done) => done,
+        // The thread is ending: it reads once more while its locals are dropped.
+        Err(_) => with(&mut None),
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +155,39 @@ mod tests {
                 assert!(round_trip(compression, &text).unwrap() < len);
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_ends_can_still_read() {
+        /// Reads when its thread ends, after the state that was made for the thread later is gone.
+        struct AtThreadEnd(Vec<u8>, std::sync::mpsc::Sender<Option<Vec<u8>>>);
+
+        impl AtThreadEnd {
+            fn read(&self) -> Vec<u8> {
+                decompress(2, &self.0, 1000).unwrap()
+            }
+        }
+
+        impl Drop for AtThreadEnd {
+            fn drop(&mut self) {
+                // A panic in a thread's last moments ends the process.
+                let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.read()));
+                self.1.send(read.ok()).unwrap();
+            }
+        }
+
+        thread_local! {
+            static KEPT: RefCell<Option<AtThreadEnd>> = const { RefCell::new(None) };
+        }
+        let mut compressor = Compressor::new(Compression::Zstd { level: 3 }).unwrap();
+        let stored = compressor.compress(&[7; 1000]).unwrap().unwrap().to_vec();
+        let (said, heard) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            KEPT.with_borrow_mut(|place| *place = Some(AtThreadEnd(stored, said)));
+            KEPT.with_borrow(|place| place.as_ref().unwrap().read())
+        });
+        assert_eq!(thread.join().unwrap(), [7; 1000]);
+        assert_eq!(heard.recv().unwrap(), Some(vec![7; 1000]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ const CHUNKS: usize = 16;
 
 thread_local! {
     /// Where this thread gathers records that are not large. Taken out while in use, so that whatever runs inside a write
-    /// finds an empty one.
+    /// finds an empty one. A thread that is ending, whose locals are being dropped, has none.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -36,7 +36,7 @@ impl Backend for Positional {
 impl Positional {
     /// Writes a record from a copy: for a short one that costs less than many parts do.
     fn put_gathered(&self, at: u64, content: &Content<'_>) -> vfs::Result<()> {
-        let mut buffer = BUFFER.take();
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
         for chunk in record::chunks(at, content.salt, content.vouched, content.parts) {
             buffer.resize(buffer.len() + chunk.padding, 0);
@@ -44,7 +44,7 @@ impl Positional {
             chunk.body().for_each(|slice| buffer.extend_from_slice(slice));
         }
         let written = self.0.write_all_at(&buffer, at);
-        BUFFER.set(buffer);
+        let _none_in_a_thread_that_ends = BUFFER.try_with(|kept| kept.set(buffer));
         written
     }
 

@@ -344,3 +344,39 @@ fn what_is_read_wrongly_once_is_not_written() {
         assert_eq!(texts(&records), ["whole"], "read {nth}");
     }
 }
+
+/// Appends when its thread ends, and says what came of it.
+struct AtThreadEnd(Arc<Wal>, mpsc::Sender<Result<(), String>>);
+
+impl Drop for AtThreadEnd {
+    fn drop(&mut self) {
+        let append = || self.0.append(&[b"last words"]).map(drop);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(append));
+        let outcome = match outcome {
+            Ok(appended) => appended.map_err(|error| error.to_string()),
+            Err(_) => Err("a panic, which in a thread's last moments ends the process".to_owned()),
+        };
+        self.1.send(outcome).unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_ends_can_still_append() {
+    // What a thread keeps of its own goes in the reverse order in which it was first used: the log's buffer, used after
+    // the caller's, goes first.
+    thread_local! {
+        static KEPT: std::cell::RefCell<Option<AtThreadEnd>> =
+            const { std::cell::RefCell::new(None) };
+    }
+    let (fs, log) = fresh(small());
+    let log = Arc::new(log);
+    let (said, heard) = mpsc::channel();
+    let kept = AtThreadEnd(Arc::clone(&log), said);
+    let thread = std::thread::spawn(move || {
+        KEPT.with(|place| *place.borrow_mut() = Some(kept));
+        KEPT.with(|place| place.borrow().as_ref().unwrap().0.append(&[b"first"]).map(drop))
+    });
+    thread.join().unwrap().unwrap();
+    assert_eq!(heard.recv().unwrap(), Ok(()));
+    assert_eq!(payloads(&killed(&fs)), [b"first".to_vec(), b"last words".to_vec()]);
+}
