@@ -71,8 +71,9 @@ pub enum Promise {
 /// Why a run ended early: the log has failed, or the disk is gone.
 pub struct Ended;
 
-/// Every way for a record to its segment, with files that are used once and with files that are used again.
-pub fn variants() -> [WalOptions; 4] {
+/// Every way for a record to its segment, with files that are used once and with files that are used again; the last with
+/// segments of several blocks, so that records of several chunks, too, stand in files that are used again.
+pub fn variants() -> [WalOptions; 5] {
     let with = |backend, spare_segments_max, unsynced_bytes_max| WalOptions {
         open_records_max: 8,
         backend,
@@ -85,6 +86,7 @@ pub fn variants() -> [WalOptions; 4] {
         with(LogBackend::Positional, 2, 1 << 20),
         with(LogBackend::Mapped, 0, 1 << 20),
         with(LogBackend::Mapped, 2, 10_000),
+        WalOptions { segment_bytes: 40 << 10, ..with(LogBackend::Mapped, 2, 1 << 20) },
     ]
 }
 
