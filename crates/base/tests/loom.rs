@@ -7,8 +7,12 @@ use base::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 fn model(run: impl Fn() + Sync + Send + 'static) {
+    model_with(3, run);
+}
+
+fn model_with(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(run);
 }
 
@@ -76,5 +80,34 @@ fn failing_strands_nobody() {
         let failer = thread::spawn(move || other.fail());
         assert_eq!(ring.wait(0, 1), Err(RingFailed));
         failer.join().unwrap();
+    });
+}
+
+/// Who finishes the first open ticket publishes it without a mark, those behind it with one, and they meet at every place:
+/// three finishers, of whom one waits for the room that the others make, in a ring whose slots are used again. Made to fail
+/// by: no fence in `publish`, a Relaxed `head` in `complete`, a fast path that does not go on as an advancer.
+#[test]
+fn finishers_with_and_without_a_mark_leave_nobody_behind() {
+    model_with(2, || {
+        let ring = Arc::new(CompletionRing::new(2, 0));
+        let done: Arc<Vec<AtomicU64>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
+        let finish = |ring: &CompletionRing, done: &[AtomicU64], ticket: u64| {
+            done[ticket as usize].store(1, Ordering::Relaxed);
+            ring.complete(ticket, ticket + 1);
+        };
+        let (other, others) = (Arc::clone(&ring), Arc::clone(&done));
+        let first = thread::spawn(move || finish(&other, &others, 0));
+        let (other, others) = (Arc::clone(&ring), Arc::clone(&done));
+        let third = thread::spawn(move || {
+            assert_eq!(other.wait_for_room(2), Ok(()));
+            assert_eq!(others[0].load(Ordering::Relaxed), 1);
+            finish(&other, &others, 2);
+        });
+        finish(&ring, &done, 1);
+        assert_eq!(ring.wait(2, 3), Ok(()));
+        assert!(done.iter().all(|done| done.load(Ordering::Relaxed) == 1));
+        first.join().unwrap();
+        third.join().unwrap();
+        assert!(ring.has_room(4) && !ring.has_room(5));
     });
 }
