@@ -83,6 +83,7 @@ impl Shared {
                             self.map_chunks(&wanted, permit)?
                         }
                     };
+                    self.prepare_chunk(wanted.iter().map(|(_, size)| *size));
                 }
                 Lack::Growing(epoch) => {
                     if options.no_wait {
