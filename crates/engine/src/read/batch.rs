@@ -44,9 +44,10 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// `value` as a handle that returns its credits when it goes; a copy if there are no credits for all of its block.
+/// `value` as a handle that returns its credits when it goes; a copy if there are no credits for all of its block, which
+/// takes so many bytes.
 pub(crate) fn charged(value: Bytes, block_bytes: usize, pool: &Pool) -> Bytes {
-    match pool.try_acquire((value.len() + block_bytes) as u64) {
+    match pool.try_acquire(block_bytes as u64) {
         Ok(permit) => Bytes::from_owner(Charged { value, _permit: permit }),
         Err(_) => Bytes::copy_from_slice(&value),
     }
@@ -101,13 +102,13 @@ impl Batch {
 
     /// Takes in the entry that the cursor stands on.
     #[inline]
-    pub(crate) fn push(&mut self, cursor: &MergeCursor, block_bytes: usize, pool: &Pool) {
+    pub(crate) fn push(&mut self, cursor: &MergeCursor, pool: &Pool) {
         let (key, value) = (cursor.key().user_key, cursor.value());
         let start = self.own.len();
         self.own.extend_from_slice(key);
         let key_end = self.own.len();
         if value.len() >= COPIED_BYTES_MAX {
-            self.push_large(cursor, (start, key_end), block_bytes, pool);
+            self.push_large(cursor, (start, key_end), pool);
             return;
         }
         self.own.extend_from_slice(value);
@@ -115,15 +116,9 @@ impl Batch {
     }
 
     #[cold]
-    fn push_large(
-        &mut self,
-        cursor: &MergeCursor,
-        (start, key_end): (usize, usize),
-        block_bytes: usize,
-        pool: &Pool,
-    ) {
+    fn push_large(&mut self, cursor: &MergeCursor, (start, key_end): (usize, usize), pool: &Pool) {
         let value = match cursor.value_bytes() {
-            Some(value) => charged(value, block_bytes, pool),
+            Some((value, block_bytes)) => charged(value, block_bytes, pool),
             None => Bytes::copy_from_slice(cursor.value()),
         };
         self.held_bytes += value.len();
@@ -206,7 +201,8 @@ impl Batch {
         }
         let key = self.shared.slice(entry.start..entry.key_end);
         let value = match entry.is_held {
-            true => self.held[entry.end].clone(),
+            // An entry is handed out once: what is kept beyond that is kept by whoever has it.
+            true => std::mem::take(&mut self.held[entry.end]),
             false => self.shared.slice(entry.key_end..entry.end),
         };
         (key, value)

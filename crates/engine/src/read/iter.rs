@@ -174,7 +174,6 @@ impl Iter {
             upper: as_slice(&self.upper),
             limit: *limit,
             deadline: self.how.deadline,
-            block_bytes: shared.options.block_size,
             pinned: &shared.budget.pinned,
         };
         *limit = limit.next();
@@ -191,6 +190,7 @@ impl Iter {
             Direction::Backward => reading.backward(&mut walk.cursor, batch)?,
         };
         if !self.is_read {
+            walk.charge(&shared.budget.pinned, shared.options.block_size);
             shared.walks.keep(&self.slot, walk);
         }
         if let Some(key) = batch.last_key() {
@@ -219,9 +219,7 @@ fn begin(
         Direction::Forward => reading.seek_front(&mut cursor)?,
         Direction::Backward => reading.seek_back(&mut cursor)?,
     }
-    let bytes = (cursor.children() * shared.options.block_size) as u64;
-    let pinned = shared.budget.pinned.try_acquire(bytes).ok();
-    Ok(Walk { cursor, direction, _view: view, pinned, epoch })
+    Ok(Walk { cursor, direction, _view: view, pinned: None, epoch })
 }
 
 impl Drop for Iter {

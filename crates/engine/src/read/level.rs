@@ -69,9 +69,9 @@ impl LevelCursor {
         Ok(())
     }
 
-    /// A zero-copy handle to the value it stands on.
-    pub(crate) fn value_bytes(&self) -> Option<bytes::Bytes> {
-        self.current.as_ref().map(TableCursor::value_bytes)
+    /// The table that it stands in.
+    pub(crate) fn table(&self) -> Option<&TableCursor> {
+        self.current.as_ref()
     }
 
     #[inline]

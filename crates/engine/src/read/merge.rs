@@ -72,12 +72,12 @@ impl Child {
         }
     }
 
-    /// The value as a handle that keeps its block in memory; `None` where there is no block.
-    fn value_bytes(&self) -> Option<Bytes> {
+    /// The table that it walks, if it is one.
+    fn table(&self) -> Option<&TableCursor> {
         match self {
             Self::Memtable(_) => None,
-            Self::Table(cursor) => Some(cursor.value_bytes()),
-            Self::Level(cursor) => cursor.value_bytes(),
+            Self::Table(cursor) => Some(cursor),
+            Self::Level(cursor) => cursor.table(),
         }
     }
 }
@@ -110,14 +110,21 @@ impl MergeCursor {
         Self { children, heap, second: 0, direction: Direction::Forward }
     }
 
+    /// What the blocks take that its children stand in, each counted as `usual_bytes` at least.
+    pub(crate) fn block_bytes(&self, usual_bytes: usize) -> usize {
+        let of_table = |child: &Child| child.table().map_or(0, TableCursor::block_bytes);
+        self.children.iter().map(|child| of_table(child).max(usual_bytes)).sum()
+    }
+
     /// How many there are.
     pub(crate) fn children(&self) -> usize {
         self.children.len()
     }
 
-    /// The value it stands on, as a handle that keeps its block in memory; `None` where there is no block.
-    pub(crate) fn value_bytes(&self) -> Option<Bytes> {
-        self.top().value_bytes()
+    /// The value it stands on, as a handle that keeps its block in memory, and what that takes; `None` where there is no
+    /// block.
+    pub(crate) fn value_bytes(&self) -> Option<(Bytes, usize)> {
+        self.top().table().map(|cursor| (cursor.value_bytes(), cursor.block_bytes()))
     }
 
     #[inline]

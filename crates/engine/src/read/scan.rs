@@ -29,8 +29,6 @@ pub(crate) struct Reading<'a> {
     pub(crate) upper: Bound<&'a [u8]>,
     pub(crate) limit: BatchLimit,
     pub(crate) deadline: Option<Instant>,
-    /// What is charged where a value keeps its block.
-    pub(crate) block_bytes: usize,
     pub(crate) pinned: &'a Pool,
 }
 
@@ -116,7 +114,7 @@ impl Reading<'_> {
                 }
                 steps = 0;
                 if here.kind == ValueKind::Put {
-                    batch.push(cursor, self.block_bytes, self.pinned);
+                    batch.push(cursor, self.pinned);
                     is_done_set = false;
                 } else {
                     done.clear();
@@ -182,7 +180,7 @@ impl Reading<'_> {
                     cursor.seek(InternalKeyRef::seek_at(key, self.at))?;
                 }
                 if cursor.key().kind == ValueKind::Put {
-                    batch.push(cursor, self.block_bytes, self.pinned);
+                    batch.push(cursor, self.pinned);
                     is_taken = true;
                 }
             }

@@ -13,7 +13,7 @@
 
 use base::sync::atomic::{AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
-use credit::Permit;
+use credit::{Permit, Pool};
 
 use crate::read::merge::{Direction, MergeCursor};
 use crate::read::view::ReadView;
@@ -28,6 +28,27 @@ pub(crate) struct Walk {
     pub(crate) pinned: Option<Permit>,
     /// The epoch that began before the view was loaded.
     pub(crate) epoch: u64,
+}
+
+impl Walk {
+    /// Sees to it that the blocks which the cursor stands in are charged, a usual one for each child at least; without
+    /// credits for that the walk has none.
+    pub(crate) fn charge(&mut self, pool: &Pool, usual_bytes: usize) {
+        let bytes = self.cursor.block_bytes(usual_bytes) as u64;
+        let held = self.pinned.as_ref().map_or(0, Permit::bytes);
+        if bytes < held {
+            drop(self.pinned.as_mut().and_then(|permit| permit.split(held - bytes)));
+        } else if bytes > held {
+            self.pinned = match (self.pinned.take(), pool.try_acquire(bytes - held)) {
+                (Some(mut permit), Ok(more)) => {
+                    permit.merge(more);
+                    Some(permit)
+                }
+                (None, Ok(permit)) => Some(permit),
+                (_, Err(_)) => None,
+            };
+        }
+    }
 }
 
 /// Where one iterator keeps its walk.

@@ -160,3 +160,89 @@ fn what_a_larger_budget_let_in_comes_back_under_a_smaller_one() {
     let db = open(copied.path(), &smaller);
     assert_eq!(db.get("large").unwrap().unwrap(), vec![3; 16 << 20]);
 }
+
+/// C13: what a value keeps is its block as that was written, whatever the size of blocks is today.
+#[test]
+fn a_value_is_charged_with_the_block_that_it_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let compression = engine::Compression::None;
+    let large = Options { block_size: 1 << 20, compression, memory_budget: None, ..small() };
+    let db = open(dir.path(), &large);
+    for number in 0..128 {
+        db.put(key(number), [number as u8; 8000]).unwrap();
+    }
+    db.flush().unwrap();
+    db.close().unwrap();
+    let db = open(dir.path(), &Options { block_size: 4 << 10, ..large });
+    let value = db.get(key(5)).unwrap().unwrap();
+    let pinned = db.stats().pinned_bytes;
+    assert!(pinned > 100_000, "{pinned} for a block of up to 1 MiB");
+    drop(value);
+    let entry = db.iter().unwrap().next().unwrap().unwrap();
+    assert!(db.stats().pinned_bytes > 100_000, "{:?}", db.stats());
+    drop(entry);
+    assert_eq!(db.stats().pinned_bytes, 0);
+}
+
+/// C13: an iterator that is left open before large values is charged with them, and keeps none that nobody has credits for.
+#[test]
+fn an_idle_iterator_is_charged_with_the_blocks_it_stands_in() {
+    const LARGE: usize = 600_000;
+    for (budget, is_kept) in [(None, true), (Some(8 << 20), false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            memory_budget: budget,
+            wal_window_bytes: 256 << 10,
+            compression: engine::Compression::None,
+            ..small()
+        };
+        let db = open(dir.path(), &options);
+        for number in 0..6 {
+            db.put(key(number), vec![number as u8; LARGE]).unwrap();
+        }
+        db.compact().unwrap();
+        let mut iter = db.iter().unwrap();
+        for number in 0..5 {
+            let entry = iter.next().unwrap().unwrap();
+            let pinned = db.stats().pinned_bytes;
+            let around = |bytes: usize| bytes as u64..bytes as u64 + 100_000;
+            // The value, and the block with the next one; within the budget only one of them at a time.
+            let (with_value, alone) = if is_kept { (2 * LARGE, LARGE) } else { (LARGE, 0) };
+            assert!(around(with_value).contains(&pinned), "{pinned} after {number} of {budget:?}");
+            drop(entry);
+            let idle = db.stats().pinned_bytes;
+            assert!(around(alone).contains(&idle), "{idle} after {number} of {budget:?}");
+            assert!(is_kept || idle == 0, "{idle} after {number}");
+        }
+        assert_eq!(iter.count(), 1);
+        assert_eq!(db.stats().pinned_bytes, 0);
+    }
+}
+
+/// C12, C13: the least of budgets, and none, serve every read.
+#[test]
+fn the_smallest_budget_serves_every_read() {
+    for memory_budget in [Some(20 << 10), Some(64 << 10), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            memory_budget,
+            write_budget: None,
+            wal_window_bytes: 16 << 10,
+            block_cache_bytes: None,
+            max_open_tables: 1,
+            ..small()
+        };
+        let db = open(dir.path(), &options);
+        fill(&db, 2000, 500);
+        for _ in 0..2 {
+            check(&db, 2000);
+            let keys: Vec<_> = (0..2000).rev().map(key).collect();
+            let found = db.multi_get(&keys, &engine::ReadOptions::default()).unwrap();
+            assert!(found.iter().all(|value| value.as_ref().is_some_and(|v| v.len() == 400)));
+            assert_eq!(all(&db).len(), 2000);
+            assert_eq!(db.iter().unwrap().rev().count(), 2000);
+            assert!(memory_budget.is_none_or(|most| db.stats().memory_bytes <= most + (4 << 20)));
+            db.compact().unwrap();
+        }
+    }
+}

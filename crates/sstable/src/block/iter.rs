@@ -117,6 +117,11 @@ impl BlockIter {
         self.valid
     }
 
+    /// About how many bytes of memory its block takes; 0 without one.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block.as_ref().map_or(0, Block::memory_bytes)
+    }
+
     /// Where in the block the current entry begins.
     pub(crate) fn position(&self) -> usize {
         self.at

@@ -57,6 +57,12 @@ impl TableCursor {
         if self.data.is_valid() { self.data.value_bytes() } else { Bytes::new() }
     }
 
+    /// About how many bytes of memory the data block takes that it stands in; 0 when it stands nowhere.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        self.data.block_bytes()
+    }
+
     /// Takes care that after an error the cursor is not valid.
     fn guarded(
         &mut self,

@@ -36,6 +36,12 @@ pub struct FoundRef<'a> {
 }
 
 impl FoundRef<'_> {
+    /// About how many bytes of memory [`FoundRef::pin`] keeps: those of the whole block.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        self.block.memory_bytes()
+    }
+
     /// The value as a handle that shares the memory of its block, and keeps all of it for as long as it lives.
     #[must_use]
     pub fn pin(&self) -> Bytes {
