@@ -45,8 +45,8 @@ pub struct ReadOptions<'a> {
     /// Whether the checksums of data blocks that are read from a file are verified; without, damage may go unseen, and a
     /// wrong value be returned. Default: true.
     pub verify_checksums: bool,
-    /// The most bytes of a file that an iterator reads at once when it goes on from block to block; 0: one block at a
-    /// time. Default: 256 KiB.
+    /// When an iterator goes on from block to block, how many bytes ahead at most the system is told to read into its page
+    /// cache; the iterator itself reads one block at a time. 0: none. Default: 256 KiB.
     pub readahead_bytes: usize,
     /// Give up at this moment with [`Error::TimedOut`](crate::Error::TimedOut). It is looked at before each table and
     /// between the steps of a long walk, not while the disk is waited for. Default: none.

@@ -141,7 +141,9 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         self.limit.store(held - bytes, Ordering::Release);
         let share = self.share();
         for shard in &self.shards {
-            shard.lock().evict_to(share, &mut evicted);
+            let mut shard = shard.lock();
+            shard.evict_to(share, &mut evicted);
+            shard.trim();
         }
         let back = grant.as_mut().and_then(|held| held.split(bytes));
         self.offered.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! One shard of the block cache: which block goes when room is needed.
 //!
 //! Algorithm: three queues, first in, first out. What is new enters a small one, a tenth of the room. What is asked for
-//! again before it gets to that one's front moves to the main one, where whoever was asked for since goes round again;
+//! twice more before it gets to that one's front moves to the main one, where whoever was asked for since goes round again;
 //! what goes from the small one leaves a note of its key, and if it comes back while the note is there it enters the main
 //! one at once. So a scan that reads everything once passes through the small queue and leaves the rest alone. Index and
 //! filter partitions enter the main queue, and go round [`ROUNDS_MAX`] times before they go.
@@ -55,6 +55,8 @@ impl Hasher for Mix {
 
 /// How often an entry that is in use goes round before it goes.
 const ROUNDS_MAX: u8 = 3;
+/// So many entries' room is not worth giving back.
+const SPARE_ENTRIES: usize = 64;
 /// The part of the room that new entries have: one in so many.
 const SMALL_PART: u64 = 10;
 
@@ -156,6 +158,22 @@ impl<V: Clone> Shard<V> {
         }
     }
 
+    /// Gives back the memory of map and queues that its entries are not charged with, once that is much. Called after many
+    /// have gone for good.
+    pub(super) fn trim(&mut self) {
+        let len = self.entries.len();
+        if self.entries.capacity() <= 3 * len + SPARE_ENTRIES {
+            return;
+        }
+        self.forget_to(len);
+        let room = len + len / 2;
+        self.entries.shrink_to(room);
+        self.notes.shrink_to(room);
+        self.small.shrink_to(room);
+        self.main.shrink_to(room);
+        self.gone.shrink_to(room);
+    }
+
     fn evict_small(&mut self) -> Option<V> {
         let key = self.small.pop_front()?;
         let entry = self.entries.get_mut(&key)?;
@@ -168,6 +186,14 @@ impl<V: Clone> Shard<V> {
         }
         self.note(key);
         self.remove(key)
+    }
+
+    /// How many entries map and queues have room for.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let queues = [self.small.capacity(), self.main.capacity(), self.gone.capacity()];
+        let maps = [self.entries.capacity(), self.notes.capacity()];
+        queues.into_iter().chain(maps).max().unwrap_or(0)
     }
 
     fn evict_main(&mut self) -> Option<V> {
@@ -194,7 +220,12 @@ impl<V: Clone> Shard<V> {
         if self.notes.insert(hash) {
             self.gone.push_back(hash);
         }
-        while self.gone.len() > self.entries.len() {
+        self.forget_to(self.entries.len());
+    }
+
+    /// Lets the oldest notes go until there are no more than `most`.
+    fn forget_to(&mut self, most: usize) {
+        while self.gone.len() > most {
             if let Some(oldest) = self.gone.pop_front() {
                 self.notes.remove(&oldest);
             }

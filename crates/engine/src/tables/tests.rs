@@ -94,6 +94,26 @@ fn the_cache_gives_way_under_load() {
     budget.check_conservation();
 }
 
+/// C13: with the entries goes the room that they had in map and queues, which they were charged with.
+#[test]
+fn a_shard_gives_its_own_memory_back() {
+    let mut shard = Shard::default();
+    for number in 0..20_000 {
+        shard.insert(key(number), number, 1, number % 3 != 0);
+        shard.get(key(number));
+        shard.evict_to(8000, &mut Vec::new());
+    }
+    assert!(shard.room() >= 8000);
+    for left in [5000, 1000, 300, 0] {
+        shard.evict_to(left, &mut Vec::new());
+        shard.trim();
+        let room = shard.room();
+        assert!(room <= 4 * left as usize + 100, "room for {room} with {left} entries");
+        let numbers = 0..20_000;
+        assert_eq!(resident(&mut shard, numbers), left as usize);
+    }
+}
+
 fn resident(shard: &mut Shard<u64>, numbers: std::ops::Range<u64>) -> usize {
     numbers.filter(|&number| shard.get(key(number)).is_some()).count()
 }

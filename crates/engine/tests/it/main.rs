@@ -15,6 +15,7 @@ mod mapped;
 mod memory;
 mod misuse;
 mod model;
+mod passing;
 mod readers;
 mod recovery;
 mod sim;

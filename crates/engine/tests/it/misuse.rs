@@ -191,3 +191,27 @@ fn a_table_with_a_flipped_bit_gives_an_error_and_never_a_wrong_value() {
         assert!(entries == -1 || entries == 3001, "byte {at}: {entries} entries");
     }
 }
+
+/// A closure that panics takes nothing with it: what was lent goes back, and the database goes on.
+#[test]
+fn a_look_that_panics_takes_nothing_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    db.put("in a table", [1; 5000]).unwrap();
+    db.flush().unwrap();
+    db.put("in memory", [2; 5000]).unwrap();
+    let how = engine::ReadOptions::default();
+    let keys = ["in memory", "in a table"];
+    for key in keys {
+        let look = || db.get_map(key, &how, |_| -> u8 { panic!("on purpose") });
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err());
+    }
+    let look = || db.multi_get_map(&keys, &how, |place, _| assert_eq!(place, 0, "on purpose"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err());
+    assert_eq!(db.get_map("in a table", &how, <[u8]>::len).unwrap(), Some(5000));
+    db.flush().unwrap();
+    db.compact().unwrap();
+    let stats = db.stats();
+    assert_eq!((stats.pinned_bytes, stats.snapshots), (0, 0), "{stats:?}");
+    db.close().unwrap();
+}
