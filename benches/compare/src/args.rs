@@ -81,6 +81,10 @@ pub(crate) struct Args {
     #[arg(long)]
     one_budget: bool,
 
+    /// Tables are read through a mapping of their files, in the engines that have that as an option
+    #[arg(long)]
+    mmap_reads: bool,
+
     /// Writes per second beside the readers of readwhilewriting
     #[arg(long, default_value_t = 20_000, value_name = "COUNT")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -183,6 +187,7 @@ impl Args {
                 cache_bytes: budget / 2,
                 sync: false,
                 memory_budget: Some(budget),
+                mmap_reads: self.mmap_reads,
             },
             _ => Config {
                 write_buffer_bytes: self.write_buffer.0,
@@ -191,6 +196,7 @@ impl Args {
                 memory_budget: self
                     .one_budget
                     .then_some(2 * self.write_buffer.0 + self.cache.0 + BUDGET_BESIDE_BYTES),
+                mmap_reads: self.mmap_reads,
             },
         }
     }

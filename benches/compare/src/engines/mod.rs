@@ -36,8 +36,14 @@ pub(crate) struct Config {
     /// Whether each write call returns only when it is on stable storage.
     pub(crate) sync: bool,
     /// The most memory that all of it may hold, for engines that can promise that.
-    #[cfg_attr(not(feature = "rocksdb"), allow(dead_code, reason = "only RocksDB has one"))]
     pub(crate) memory_budget: Option<u64>,
+    /// Whether tables are read through a mapping, by engines for which that is an option.
+    pub(crate) mmap_reads: bool,
+}
+
+/// How tables are read, in words.
+fn reads(config: &Config) -> &'static str {
+    if config.mmap_reads { "mapped" } else { "read by pread" }
 }
 
 /// Bits that a filter spends on a key.

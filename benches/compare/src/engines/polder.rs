@@ -25,6 +25,7 @@ fn options(config: &Config) -> Options {
     let least = (write_budget + wal_window_bytes) / 13 * 16 + 64;
     Options {
         memory_budget: config.memory_budget.or(Some(all.max(least))),
+        allow_mmap_reads: config.mmap_reads,
         // Without a budget for all that is read and written, each has its own, as in the other engines.
         block_cache_bytes: config.memory_budget.is_none().then_some(config.cache_bytes),
         write_budget: Some(write_budget),
@@ -53,10 +54,12 @@ pub(super) fn configuration(config: &Config) -> String {
     };
     format!(
         "{MEMTABLES} memtables of {}, write budget {}, log handed to the kernel before a call returns, no \
-         compression, {memory}, blocks of {}, filter {FILTER_BITS} bits a key, checksums verified",
+         compression, {memory}, blocks of {}, filter {FILTER_BITS} bits a key, checksums \
+         verified, tables {}",
         Size(options.write_buffer_size),
         options.write_budget.map_or_else(|| "off".to_owned(), |bytes| Size(bytes).to_string()),
         Size(options.block_size as u64),
+        super::reads(config),
     )
 }
 

@@ -30,6 +30,7 @@ fn open_with(path: &Path, config: &Config) -> Result<Rocksdb> {
     options.create_if_missing(true);
     options.set_write_buffer_size(usize::try_from(config.write_buffer_bytes)?);
     options.set_compression_type(DBCompressionType::None);
+    options.set_allow_mmap_reads(config.mmap_reads);
     let mut tables = BlockBasedOptions::default();
     tables.set_bloom_filter(f64::from(FILTER_BITS), false);
     if let Some(budget) = config.memory_budget {
@@ -66,7 +67,8 @@ pub(super) fn configuration(config: &Config) -> String {
     };
     format!(
         "2 memtables of {buffer}, log on, no compression, {memory}, blocks of 4KiB, filter \
-         {FILTER_BITS} bits a key, checksums verified, 2 background jobs; all else its defaults"
+         {FILTER_BITS} bits a key, checksums verified, tables {}, 2 background jobs; all else its defaults",
+        super::reads(config)
     )
 }
 
@@ -146,8 +148,13 @@ mod tests {
     fn the_column_family_has_the_options_that_are_printed() {
         let scratch = kit::scratch::Scratch::new(None).expect("folder");
         let cache_bytes = 3 << 20;
-        let config =
-            Config { write_buffer_bytes: 1 << 20, cache_bytes, sync: false, memory_budget: None };
+        let config = Config {
+            write_buffer_bytes: 1 << 20,
+            cache_bytes,
+            sync: false,
+            memory_budget: None,
+            mmap_reads: false,
+        };
         let database = open_with(&scratch.path().join("db"), &config).expect("open");
         let property = |name: &str| database.db.property_int_value(name).expect("a property");
         assert_eq!(property("rocksdb.block-cache-capacity"), Some(cache_bytes));

@@ -4,7 +4,13 @@ use super::*;
 use crate::keys::{Values, key, missing_key};
 
 fn config(sync: bool) -> Config {
-    Config { write_buffer_bytes: 1 << 20, cache_bytes: 1 << 20, sync, memory_budget: None }
+    Config {
+        write_buffer_bytes: 1 << 20,
+        cache_bytes: 1 << 20,
+        sync,
+        memory_budget: None,
+        mmap_reads: false,
+    }
 }
 
 fn folder(name: &str) -> kit::scratch::Scratch {
