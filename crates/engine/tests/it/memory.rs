@@ -166,7 +166,15 @@ fn what_a_larger_budget_let_in_comes_back_under_a_smaller_one() {
 fn a_value_is_charged_with_the_block_that_it_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let compression = engine::Compression::None;
-    let large = Options { block_size: 1 << 20, compression, memory_budget: None, ..small() };
+    // One table, with one large block, whenever the threads run.
+    let large = Options {
+        block_size: 1 << 20,
+        compression,
+        memory_budget: None,
+        write_budget: Some(8 << 20),
+        write_buffer_size: 8 << 20,
+        ..small()
+    };
     let db = open(dir.path(), &large);
     for number in 0..128 {
         db.put(key(number), [number as u8; 8000]).unwrap();
