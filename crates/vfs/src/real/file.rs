@@ -35,6 +35,29 @@ impl RealFile {
         }
     }
 
+    /// Writes all of `buf` by as many calls of `write_some` as it takes.
+    fn write_with(
+        &self,
+        buf: &[u8],
+        offset: u64,
+        write_some: impl Fn(&fs::File, &[u8], u64) -> io::Result<usize>,
+    ) -> Result<()> {
+        let write = || {
+            let file = self.writable()?;
+            let mut written = 0;
+            while written < buf.len() {
+                match write_some(file, &buf[written..], offset + written as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => written += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        write().map_err(|e| self.error(Operation::Write, e).with_range(offset, buf.len() as u64))
+    }
+
     fn map_checked(&self, offset: u64, len: usize, access: Access) -> io::Result<MappedRegion> {
         if access == Access::ReadWrite {
             self.writable()?;
@@ -112,20 +135,7 @@ impl File for RealFile {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        let write = || {
-            let file = self.writable()?;
-            let mut written = 0;
-            while written < buf.len() {
-                match sys::write_at(file, &buf[written..], offset + written as u64) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(count) => written += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        write().map_err(|e| self.error(Operation::Write, e).with_range(offset, buf.len() as u64))
+        self.write_with(buf, offset, sys::write_at)
     }
 
     fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
@@ -152,20 +162,7 @@ impl File for RealFile {
     }
 
     fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        let write = || {
-            let file = self.writable()?;
-            let mut written = 0;
-            while written < buf.len() {
-                match sys::write_durable_at(file, &buf[written..], offset + written as u64) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(count) => written += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        write().map_err(|e| self.error(Operation::Write, e).with_range(offset, buf.len() as u64))
+        self.write_with(buf, offset, sys::write_durable_at)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
@@ -211,5 +208,31 @@ impl File for RealFile {
     fn map(&self, offset: u64, len: usize, access: Access) -> Result<MappedRegion> {
         self.map_checked(offset, len, access)
             .map_err(|e| self.error(Operation::Map, e).with_range(offset, len as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_write_that_comes_short_or_is_interrupted_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = RealFile::new(fs::File::create_new(&path).unwrap(), &path, Access::ReadWrite);
+        let calls = Cell::new(0);
+        let some = |file: &fs::File, buf: &[u8], offset| {
+            calls.set(calls.get() + 1);
+            if calls.get() % 2 == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            sys::write_at(file, &buf[..buf.len().min(3)], offset)
+        };
+        file.write_with(b"0123456789", 2, some).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"\0\x000123456789");
+        assert_eq!(calls.get(), 7);
+        let nothing = file.write_with(b"x", 0, |_, _, _| Ok(0)).unwrap_err();
+        assert!(nothing.to_string().contains("file"), "{nothing}");
     }
 }
