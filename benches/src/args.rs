@@ -91,6 +91,17 @@ pub(crate) struct Args {
     #[arg(help_heading = "Database")]
     pub(crate) compression: Compression,
 
+    /// Compression of the tables of each level, named as above and separated by commas: of level 0, of the level that it
+    /// is compacted to, and so on; the last one holds for all deeper levels [default: --compression for all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = compression)]
+    #[arg(help_heading = "Database")]
+    pub(crate) compression_per_level: Vec<Compression>,
+
+    /// Compression of the deepest level's tables, whatever the other two say [default: as they say]
+    #[arg(long, value_name = "NAME", value_parser = compression)]
+    #[arg(help_heading = "Database")]
+    pub(crate) bottommost_compression: Option<Compression>,
+
     /// The most memory for blocks that were read; without it, what the memory budget leaves
     #[arg(long, value_name = "SIZE")]
     #[arg(help_heading = "Database")]
@@ -170,6 +181,8 @@ impl Args {
             write_buffer_size: self.write_buffer_size.0,
             max_write_buffer_number: self.max_write_buffer_number,
             compression: self.compression,
+            compression_per_level: self.compression_per_level.clone(),
+            bottommost_compression: self.bottommost_compression,
             block_cache_bytes: self.block_cache.map(|size| size.0),
             bytes_per_sync: self.bytes_per_sync.0,
             strict_bytes_per_sync: self.strict_bytes_per_sync,
@@ -237,7 +250,15 @@ mod tests {
         assert_eq!(read("zstd:-5").ok(), Some(Compression::Zstd { level: -5 }));
         for wrong in ["gzip", "lz4:3", "zstd:23", "zstd:x"] {
             assert!(read(wrong).is_err(), "{wrong}");
+            let list = format!("--compression-per-level none,{wrong}");
+            assert!(parse(&list).is_err(), "{list}");
         }
+        let line = "--compression-per-level none,lz4,zstd:1 --bottommost-compression zstd:9";
+        let options = parse(line).expect("valid").options();
+        let zstd = |level| Compression::Zstd { level };
+        let listed = [Compression::None, Compression::Lz4, zstd(1)];
+        assert_eq!(options.compression_per_level, listed);
+        assert_eq!(options.bottommost_compression, Some(zstd(9)));
     }
 
     #[test]

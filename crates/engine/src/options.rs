@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credit::limiter::RateLimiter;
-use sstable::Compression;
+use sstable::{Compression, TableOptions};
+use version::pick::Targets;
 use wal::{LogBackend, WalOptions};
 
 use crate::error::Error;
@@ -97,8 +98,16 @@ pub struct Options {
     pub max_open_tables: usize,
     /// Size of a table's data blocks before compression. Default: 16 KiB.
     pub block_size: usize,
-    /// How tables are compressed. Default: LZ4.
+    /// How tables are compressed where neither of the next two says otherwise. Default: LZ4.
     pub compression: Compression,
+    /// How the tables of each level are compressed: the first entry is for level 0, the second for the level that level 0
+    /// is compacted to, and so on; the last one also for all deeper levels. Empty: `compression` for all. A table gets it
+    /// when it is written: one that is in its level stays as it is until it is compacted, and one that could be moved to
+    /// the next level as it is is written again if that is compressed otherwise. Default: empty.
+    pub compression_per_level: Vec<Compression>,
+    /// How the tables of the deepest level are compressed, most of the data in the end, whatever the other two say.
+    /// `None`: as they say. Default: `None`.
+    pub bottommost_compression: Option<Compression>,
     /// Bits that a table's filter spends on a key; 0: no filter. Default: 10.
     pub filter_bits_per_key: u32,
     /// Tables are handed to the disk in steps of this size while they are written; 0: only at their end. Default: 1 MiB.
@@ -136,6 +145,8 @@ impl Default for Options {
             max_open_tables: 512,
             block_size: 16 << 10,
             compression: Compression::Lz4,
+            compression_per_level: Vec::new(),
+            bottommost_compression: None,
             filter_bits_per_key: 10,
             bytes_per_sync: MIB,
             strict_bytes_per_sync: false,
@@ -189,6 +200,32 @@ impl Options {
         }
     }
 
+    /// How a table of level 0 is compressed.
+    pub(crate) fn flush_compression(&self) -> Compression {
+        self.compression_per_level.first().copied().unwrap_or(self.compression)
+    }
+
+    /// How a table of `level` is compressed, where the levels' targets are these. The levels between 0 and the base
+    /// level hold nothing and are not counted.
+    pub(crate) fn level_compression(&self, level: usize, targets: &Targets) -> Compression {
+        if level == 0 {
+            return self.flush_compression();
+        }
+        let by_level = &self.compression_per_level;
+        let at = (level + 1).saturating_sub(targets.base_level).min(by_level.len().max(1) - 1);
+        let of_level = by_level.get(at).copied().unwrap_or(self.compression);
+        self.bottommost_compression.filter(|_| level >= targets.deepest()).unwrap_or(of_level)
+    }
+
+    /// Whether Zstandard has every level that is asked of it.
+    fn compresses_within_limits(&self) -> bool {
+        let all = self.compression_per_level.iter().chain(&self.bottommost_compression);
+        let mut all = all.chain([&self.compression]).copied();
+        all.all(|compression| {
+            TableOptions { compression, ..TableOptions::default() }.validate().is_ok()
+        })
+    }
+
     /// The size of a log segment: a log that is to stay smaller than one has smaller ones.
     pub(crate) fn segment_bytes(&self) -> u64 {
         match self.max_total_wal_size {
@@ -213,7 +250,7 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 16] = [
+        let checks: [(bool, &str); 17] = [
             (
                 self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
                 "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
@@ -273,6 +310,11 @@ impl Options {
                 self.block_size < 256 || self.block_size > 1 << 20,
                 "block_size must lie between 256 bytes and 1 MiB",
             ),
+            (
+                !self.compresses_within_limits(),
+                "a level of Zstandard must lie between -7 and 22: change compression, compression_per_level or \
+                 bottommost_compression",
+            ),
         ];
         match checks.iter().find(|(is_wrong, _)| *is_wrong) {
             Some((_, what)) => Err(Error::InvalidOptions { what: (*what).to_owned() }),
@@ -327,10 +369,45 @@ mod tests {
             Options { level0_stop_writes_trigger: 5, ..Options::default() },
             Options { hard_pending_compaction_bytes: 1, ..Options::default() },
             Options { write_buffer_size: 1, ..Options::default() },
+            Options { compression: Compression::Zstd { level: 23 }, ..Options::default() },
+            Options {
+                compression_per_level: vec![Compression::None, Compression::Zstd { level: -8 }],
+                ..Options::default()
+            },
+            Options {
+                bottommost_compression: Some(Compression::Zstd { level: 99 }),
+                ..Options::default()
+            },
         ];
         for options in wrong {
             assert!(matches!(options.validate(), Err(Error::InvalidOptions { .. })), "{options:?}");
         }
+    }
+
+    #[test]
+    fn each_level_has_its_compression() {
+        let zstd = |level| Compression::Zstd { level };
+        let of = |options: &Options, base_level| {
+            let targets = Targets { base_level, bytes: vec![0; 7] };
+            [0, 4, 5, 6].map(|level| options.level_compression(level, &targets))
+        };
+        let plain = Options { compression: zstd(1), ..Options::default() };
+        assert_eq!(of(&plain, 4), [zstd(1); 4]);
+        let listed = Options {
+            compression_per_level: vec![Compression::None, Compression::Lz4, zstd(3)],
+            ..plain.clone()
+        };
+        assert_eq!(of(&listed, 4), [Compression::None, Compression::Lz4, zstd(3), zstd(3)]);
+        // Level 4 is above the base level: what it still held would be of no later kind than that.
+        assert_eq!(of(&listed, 5)[2..], [Compression::Lz4, zstd(3)]);
+        assert_eq!(
+            of(&listed, 6),
+            [Compression::None, Compression::None, Compression::None, Compression::Lz4]
+        );
+        let bottom = Options { bottommost_compression: Some(zstd(9)), ..listed };
+        assert_eq!(of(&bottom, 4), [Compression::None, Compression::Lz4, zstd(3), zstd(9)]);
+        let bottom = Options { bottommost_compression: Some(zstd(9)), ..plain };
+        assert_eq!(of(&bottom, 6), [zstd(1), zstd(1), zstd(1), zstd(9)]);
     }
 
     #[test]

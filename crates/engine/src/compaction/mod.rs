@@ -12,8 +12,9 @@ use std::time::Duration;
 use base::sync::now;
 use base::{Cursor, FamilyId};
 use credit::limiter::Priority;
+use sstable::Compression;
 use version::VersionEdit;
-use version::pick::{Compaction, pick_compaction, pick_range};
+use version::pick::{Compaction, pick_compaction, pick_range, targets};
 
 use crate::budget::JobCharge;
 use crate::error::Error;
@@ -195,7 +196,7 @@ impl Shared {
         let mut edit = VersionEdit::default();
         let mut handles = Vec::new();
         let mut written = Unapplied::new(&self.tables);
-        if compaction.is_trivial_move {
+        if self.moves(version, *family, compaction) {
             for table in compaction.tables() {
                 edit.move_table(*family, from, to, &table.meta);
             }
@@ -220,6 +221,26 @@ impl Shared {
         drop(job);
         self.progress.notify();
         Ok(())
+    }
+
+    /// Whether the one table goes to its new level as it is: not if that would compress it otherwise.
+    fn moves(
+        &self,
+        version: &Version,
+        family: FamilyId,
+        compaction: &Compaction<TableHandle>,
+    ) -> bool {
+        let to = |level| self.compression_in(version, family, level);
+        compaction.is_trivial_move && to(compaction.level) == to(compaction.output_level)
+    }
+
+    /// How this version's tables of a level are compressed when they are written.
+    fn compression_in(&self, version: &Version, family: FamilyId, level: usize) -> Compression {
+        let targets =
+            version.levels(family).map(|levels| targets(levels, &self.options.compaction()));
+        targets.map_or(self.options.compression, |targets| {
+            self.options.level_compression(level, &targets)
+        })
     }
 
     fn install_compaction(
@@ -257,7 +278,8 @@ impl Shared {
         };
         let class = if compaction.level == 0 { Priority::LevelZero } else { Priority::Deep };
         let outputs = self.outputs();
-        let mut output = Output::new(outputs, outputs.meter(class));
+        let compression = self.compression_in(version, family, compaction.output_level);
+        let mut output = Output::new(outputs, outputs.meter(class), compression);
         let mut last_key: Vec<u8> = Vec::new();
         cursor.seek_to_first()?;
         while cursor.is_valid() {

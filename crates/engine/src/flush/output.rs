@@ -6,7 +6,7 @@ use base::{Cursor, FileNumber, InternalKeyRef, SeqNo};
 use credit::Pool;
 use credit::limiter::Priority;
 use memtable::Memtable;
-use sstable::{TableSummary, TableWriter};
+use sstable::{Compression, TableSummary, TableWriter};
 use version::TableMeta;
 
 use crate::budget::JobCharge;
@@ -46,7 +46,8 @@ impl<'a> Outputs<'a> {
             memtables.iter().rev().map(|table| Child::Memtable(table.owned_cursor())).collect();
         let mut cursor = MergeCursor::new(children);
         let mut retention = Retention::new(snapshots);
-        let mut output = Output::new(self, self.meter(Priority::Flush));
+        let compression = self.options.flush_compression();
+        let mut output = Output::new(self, self.meter(Priority::Flush), compression);
         cursor.seek_to_first()?;
         while cursor.is_valid() {
             if retention.keeps(cursor.key(), |_| false) {
@@ -105,6 +106,7 @@ impl Drop for Unapplied<'_> {
 pub(crate) struct Output<'a> {
     outputs: Outputs<'a>,
     meter: Meter<'a>,
+    compression: Compression,
     /// Bytes of the present table that have passed the meter.
     passed: u64,
     current: Option<(FileNumber, TableWriter)>,
@@ -114,9 +116,10 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(outputs: Outputs<'a>, meter: Meter<'a>) -> Self {
+    /// Tables that are compressed in this way.
+    pub(crate) fn new(outputs: Outputs<'a>, meter: Meter<'a>, compression: Compression) -> Self {
         let charge = JobCharge::new(outputs.jobs);
-        Self { outputs, meter, passed: 0, current: None, charge, looked_at: 0 }
+        Self { outputs, meter, compression, passed: 0, current: None, charge, looked_at: 0 }
     }
 
     /// Appends an entry, whose key comes after the one before it, at the pace that the meter allows.
@@ -143,7 +146,7 @@ impl<'a> Output<'a> {
         if self.current.is_none() {
             let number = self.outputs.versions.new_file_number();
             let file = self.outputs.tables.create(number)?;
-            let mut options = table_options(self.outputs.options);
+            let mut options = table_options(self.outputs.options, self.compression);
             options.checksum_salt = number.get();
             self.current = Some((number, TableWriter::new(file, options)));
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::FileNumber;
-use sstable::{BlockCache, BlockCacheHandle, Table, TableOptions};
+use sstable::{BlockCache, BlockCacheHandle, Compression, Table, TableOptions};
 use version::{FileName, TableMeta};
 use vfs::{Access, File, Fs};
 
@@ -177,11 +177,11 @@ impl TableStore {
     }
 }
 
-/// How tables are written under these options.
-pub(crate) fn table_options(options: &Options) -> TableOptions {
+/// How tables are written under these options, compressed in this way.
+pub(crate) fn table_options(options: &Options, compression: Compression) -> TableOptions {
     TableOptions {
         block_bytes: options.block_size,
-        compression: options.compression,
+        compression,
         filter_bits_per_key: options.filter_bits_per_key,
         bytes_per_sync: options.bytes_per_sync,
         strict_bytes_per_sync: options.strict_bytes_per_sync,

@@ -4,6 +4,7 @@ mod accounting;
 mod attack;
 mod backpressure;
 mod basics;
+mod compressing;
 mod crash;
 mod failing;
 mod families;
