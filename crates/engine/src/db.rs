@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::options::{Options, WriteOptions};
 use crate::read::Iter;
 use crate::read::get::GetHow;
 use crate::read::iter::{ScanHow, SnapshotGuard};
-use crate::read::options::{ReadOptions, copied};
+use crate::read::options::{ReadOptions, slices};
 use crate::recovery;
 use crate::shared::{Owner, Shared};
 use crate::stats::Stats;
@@ -68,10 +68,6 @@ impl Db {
 
     fn read_now(&self) -> SnapshotGuard {
         SnapshotGuard::now(&self.owner)
-    }
-
-    fn default_family(&self) -> Family {
-        Family { db: self.clone(), id: FamilyId::DEFAULT }
     }
 
     /// Gives `key` the value `value`.
@@ -175,7 +171,7 @@ impl Db {
     /// # Errors
     /// [`Error::Closed`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        self.default_family().iter()
+        self.range::<&[u8]>(..)
     }
 
     /// The entries whose keys lie within `bounds`, ascending by key, as of now.
@@ -183,7 +179,7 @@ impl Db {
     /// # Errors
     /// [`Error::Closed`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
-        self.default_family().range(bounds)
+        Iter::new(self.read_now(), FamilyId::DEFAULT, slices(&bounds), ScanHow::default())
     }
 
     /// The database as it is now, for any number of reads. While it is open, the versions that it sees are kept.
@@ -338,12 +334,7 @@ impl Family {
     /// # Errors
     /// As [`Db::iter`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        Iter::new(
-            self.db.read_now(),
-            self.id,
-            (Bound::Unbounded, Bound::Unbounded),
-            ScanHow::default(),
-        )
+        self.range::<&[u8]>(..)
     }
 
     /// As [`Db::range`], in this family.
@@ -351,7 +342,7 @@ impl Family {
     /// # Errors
     /// As [`Db::range`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
-        Iter::new(self.db.read_now(), self.id, copied(&bounds), ScanHow::default())
+        Iter::new(self.db.read_now(), self.id, slices(&bounds), ScanHow::default())
     }
 }
 
@@ -395,12 +386,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::iter`].
     pub fn iter(&self) -> Result<Iter, Error> {
-        Iter::new(
-            self.guard.clone(),
-            FamilyId::DEFAULT,
-            (Bound::Unbounded, Bound::Unbounded),
-            ScanHow::default(),
-        )
+        self.range::<&[u8]>(..)
     }
 
     /// As [`Db::range`], as of the snapshot.
@@ -408,7 +394,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Db::range`].
     pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Iter, Error> {
-        Iter::new(self.guard.clone(), FamilyId::DEFAULT, copied(&bounds), ScanHow::default())
+        Iter::new(self.guard.clone(), FamilyId::DEFAULT, slices(&bounds), ScanHow::default())
     }
 
     /// As [`Family::range`], as of the snapshot.
@@ -421,7 +407,7 @@ impl Snapshot {
         bounds: impl RangeBounds<K>,
     ) -> Result<Iter, Error> {
         self.check(family)?;
-        Iter::new(self.guard.clone(), family.id, copied(&bounds), ScanHow::default())
+        Iter::new(self.guard.clone(), family.id, slices(&bounds), ScanHow::default())
     }
 
     fn get_of(&self, family: FamilyId, key: &[u8]) -> Result<Option<Bytes>, Error> {

@@ -206,7 +206,11 @@ impl Shared {
             open_tables: tables.open_tables,
             table_reader_bytes: tables.reader_bytes,
             job_bytes: self.budget.jobs.held_bytes(),
-            pinned_bytes: self.budget.pinned.held_bytes(),
+            pinned_bytes: self
+                .budget
+                .pinned
+                .held_bytes()
+                .saturating_sub(self.walks.resting_bytes()),
             snapshots: self.snapshots.summary().0 as u64,
             visible_seq: self.visible().get(),
             stalls,

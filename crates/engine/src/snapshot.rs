@@ -6,12 +6,25 @@
 
 use base::SeqNo;
 use base::sync::Mutex;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
-/// The open snapshots, each with how many hold it.
+/// The open snapshots, each with how many hold it, ascending: one is mostly opened at the end, and closed near it or at
+/// the beginning.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotList {
-    open: Mutex<BTreeMap<SeqNo, usize>>,
+    open: Mutex<VecDeque<(SeqNo, usize)>>,
+}
+
+/// One more holder of `at`.
+fn hold(open: &mut VecDeque<(SeqNo, usize)>, at: SeqNo) {
+    match open.back_mut() {
+        Some((last, holders)) if *last == at => *holders += 1,
+        Some((last, _)) if *last > at => match open.binary_search_by_key(&at, |(at, _)| *at) {
+            Ok(place) => open[place].1 += 1,
+            Err(place) => open.insert(place, (at, 1)),
+        },
+        _ => open.push_back((at, 1)),
+    }
 }
 
 impl SnapshotList {
@@ -19,22 +32,22 @@ impl SnapshotList {
     pub(crate) fn register(&self, visible: impl FnOnce() -> SeqNo) -> SeqNo {
         let mut open = self.open.lock();
         let at = visible();
-        *open.entry(at).or_insert(0) += 1;
+        hold(&mut open, at);
         at
     }
 
     /// Registers one more reader at `at`, where one is registered already.
     pub(crate) fn register_again(&self, at: SeqNo) {
-        *self.open.lock().entry(at).or_insert(0) += 1;
+        hold(&mut self.open.lock(), at);
     }
 
     /// A reader at `at` is gone.
     pub(crate) fn release(&self, at: SeqNo) {
         let mut open = self.open.lock();
-        if let Some(holders) = open.get_mut(&at) {
-            *holders -= 1;
-            if *holders == 0 {
-                open.remove(&at);
+        if let Ok(place) = open.binary_search_by_key(&at, |(at, _)| *at) {
+            open[place].1 -= 1;
+            if open[place].1 == 0 {
+                open.remove(place);
             }
         }
     }
@@ -43,13 +56,13 @@ impl SnapshotList {
     pub(crate) fn to_serve(&self, visible: impl FnOnce() -> SeqNo) -> Vec<SeqNo> {
         let open = self.open.lock();
         let now = visible();
-        open.keys().copied().chain([now]).collect()
+        open.iter().map(|(at, _)| *at).chain([now]).collect()
     }
 
     /// How many different snapshots are open, and the oldest.
     pub(crate) fn summary(&self) -> (usize, Option<SeqNo>) {
         let open = self.open.lock();
-        (open.len(), open.keys().next().copied())
+        (open.len(), open.front().map(|(at, _)| *at))
     }
 }
 
@@ -67,5 +80,25 @@ mod tests {
         assert_eq!(list.summary(), (1, Some(at)));
         list.release(at);
         assert_eq!(list.to_serve(|| SeqNo::new(9)), [SeqNo::new(9)]);
+    }
+
+    #[test]
+    fn any_order_of_opening_and_closing_is_counted() {
+        let list = SnapshotList::default();
+        for at in [5, 7, 9] {
+            list.register(|| SeqNo::new(at));
+        }
+        for at in [7, 5, 7, 6] {
+            list.register_again(SeqNo::new(at));
+        }
+        let open = |list: &SnapshotList| -> Vec<u64> {
+            list.to_serve(|| SeqNo::new(10)).iter().map(|at| at.get()).collect()
+        };
+        assert_eq!(open(&list), [5, 6, 7, 9, 10]);
+        for at in [7, 6, 9, 7, 5] {
+            list.release(SeqNo::new(at));
+        }
+        assert_eq!(open(&list), [5, 7, 10]);
+        assert_eq!(list.summary(), (2, Some(SeqNo::new(5))));
     }
 }

@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use credit::{Permit, Pool};
 
-use base::Cursor;
-
 use crate::read::merge::MergeCursor;
 
 /// Values from this size on keep their block in memory, if there are credits for that; smaller ones are copied.
@@ -13,23 +11,8 @@ pub(crate) const COPIED_BYTES_MAX: usize = 4096;
 /// How much one batch takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimit {
-    entries: usize,
-    bytes: usize,
-}
-
-impl BatchLimit {
-    /// A first batch, for readers that want only a few entries.
-    pub(crate) const FIRST: Self = Self { entries: 8, bytes: 4 << 10 };
-    /// Small enough to stay in the processor's nearest caches until it is handed out.
-    const LARGEST: Self = Self { entries: 64, bytes: 16 << 10 };
-
-    /// The batch after this one, for a reader that goes on.
-    pub(crate) fn next(self) -> Self {
-        Self {
-            entries: (self.entries * 2).min(Self::LARGEST.entries),
-            bytes: (self.bytes * 2).min(Self::LARGEST.bytes),
-        }
-    }
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
 }
 
 /// A value that keeps its block, and what that is charged with.
@@ -42,6 +25,20 @@ impl AsRef<[u8]> for Charged {
     fn as_ref(&self) -> &[u8] {
         &self.value
     }
+}
+
+/// Whether these are the same. Keys of one table differ in their first or last bytes mostly.
+#[inline]
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let ends = (a.first_chunk::<8>(), a.last_chunk::<8>());
+    if ends != (b.first_chunk(), b.last_chunk()) {
+        return false;
+    }
+    // Two times eight bytes are all of it, or there are more to be looked at.
+    (8..=16).contains(&a.len()) || a == b
 }
 
 /// `value` as a handle that returns its credits when it goes; a copy if there are no credits for all of its block, which
@@ -74,11 +71,23 @@ pub(crate) struct Batch {
     held_bytes: usize,
     /// Entries before this one have been taken.
     taken: usize,
+    /// Room for a key whose newest version was met, and is a delete.
+    pub(crate) deleted: Vec<u8>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == self.entries.len()
+    }
+
+    /// Entries that have not been taken.
+    pub(crate) fn left(&self) -> usize {
+        self.entries.len() - self.taken
+    }
+
+    /// The memory that its buffers keep when it is cleared.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.own.capacity() + self.deleted.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     /// Makes ready for being filled anew; its memory stays.
@@ -100,26 +109,33 @@ impl Batch {
         self.entries.len() >= limit.entries || self.own.len() + self.held_bytes >= limit.bytes
     }
 
-    /// Takes in the entry that the cursor stands on.
+    /// Takes in the entry that the cursor stands on, whose key and value these are.
     #[inline]
-    pub(crate) fn push(&mut self, cursor: &MergeCursor, pool: &Pool) {
-        let (key, value) = (cursor.key().user_key, cursor.value());
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], cursor: &MergeCursor, pool: &Pool) {
         let start = self.own.len();
-        self.own.extend_from_slice(key);
-        let key_end = self.own.len();
+        let key_end = start + key.len();
         if value.len() >= COPIED_BYTES_MAX {
-            self.push_large(cursor, (start, key_end), pool);
+            self.own.extend_from_slice(key);
+            self.push_large(value, (start, key_end), cursor, pool);
             return;
         }
+        self.own.reserve(key.len() + value.len());
+        self.own.extend_from_slice(key);
         self.own.extend_from_slice(value);
         self.entries.push(Entry { start, key_end, end: self.own.len(), is_held: false });
     }
 
     #[cold]
-    fn push_large(&mut self, cursor: &MergeCursor, (start, key_end): (usize, usize), pool: &Pool) {
+    fn push_large(
+        &mut self,
+        value: &[u8],
+        (start, key_end): (usize, usize),
+        cursor: &MergeCursor,
+        pool: &Pool,
+    ) {
         let value = match cursor.value_bytes() {
             Some((value, block_bytes)) => charged(value, block_bytes, pool),
-            None => Bytes::copy_from_slice(cursor.value()),
+            None => Bytes::copy_from_slice(value),
         };
         self.held_bytes += value.len();
         self.held.push(value);
@@ -144,7 +160,7 @@ impl Batch {
     /// Whether the key that was met last is `key`.
     #[inline]
     pub(crate) fn ends_with(&self, key: &[u8]) -> bool {
-        self.last_key() == Some(key)
+        self.last_key().is_some_and(|last| same(last, key))
     }
 
     fn bytes(&self) -> &[u8] {

@@ -9,7 +9,7 @@ use crate::db::{Db, Family};
 use crate::error::Error;
 use crate::read::get::Lent;
 use crate::read::iter::{Iter, SnapshotGuard};
-use crate::read::options::ReadOptions;
+use crate::read::options::{ReadOptions, borrowed};
 use crate::read::verify::{Fault, VerifyReport};
 
 /// Reads of the default column family.
@@ -148,7 +148,8 @@ impl Db {
             Some(snapshot) => snapshot.guard.clone(),
             None => SnapshotGuard::now(&self.owner),
         };
-        Iter::new(guard, family, options.bounds(), options.scan())
+        let (lower, upper) = options.bounds();
+        Iter::new(guard, family, (lower, borrowed(&upper)), options.scan())
     }
 }
 

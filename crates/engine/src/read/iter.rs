@@ -14,14 +14,13 @@ use bytes::Bytes;
 use sstable::ScanOptions;
 
 use crate::error::Error;
-use crate::read::batch::{Batch, BatchLimit};
+use crate::read::bound::is_empty;
 use crate::read::level::LevelCursor;
 use crate::read::merge::{Child, Direction, MergeCursor};
 use crate::read::scan::{Reading, check_deadline};
 use crate::read::view::ReadView;
-use crate::read::walk::{Slot, Walk};
+use crate::read::walk::{Parts, Slot, Walk};
 use crate::shared::{Owner, Shared};
-use crate::tables::TableFile;
 
 /// A reader's place in the list of snapshots; released on drop. Keeps the database open.
 pub(crate) struct SnapshotGuard {
@@ -55,21 +54,9 @@ impl Drop for SnapshotGuard {
 /// It shows the database as it was when it was made. After an error it ends.
 pub struct Iter {
     snapshot: SnapshotGuard,
-    family: FamilyId,
-    /// What has not been read yet lies between these.
-    lower: Bound<Bytes>,
-    upper: Bound<Bytes>,
-    /// Read from the lower end, ascending.
-    front: Batch,
-    /// Read from the upper end, descending.
-    back: Batch,
-    front_limit: BatchLimit,
-    back_limit: BatchLimit,
-    /// Nothing is left between the bounds.
-    is_read: bool,
     how: ScanHow,
-    /// Where the cursors are between two batches.
-    slot: Arc<Slot>,
+    /// None only once it has been dropped.
+    parts: Option<Box<Parts>>,
 }
 
 /// A key and its value, lent.
@@ -86,26 +73,17 @@ impl Iter {
     pub(crate) fn new(
         snapshot: SnapshotGuard,
         family: FamilyId,
-        (lower, upper): (Bound<Bytes>, Bound<Bytes>),
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         how: ScanHow,
     ) -> Result<Self, Error> {
-        snapshot.owner.health.check_open()?;
-        snapshot.owner.view.load().family(family)?;
-        let is_read = is_empty(&lower, &upper);
-        let slot = snapshot.owner.walks.register();
-        Ok(Self {
-            snapshot,
-            family,
-            lower,
-            upper,
-            front: Batch::default(),
-            back: Batch::default(),
-            front_limit: BatchLimit::FIRST,
-            back_limit: BatchLimit::FIRST,
-            is_read,
-            how,
-            slot,
-        })
+        let shared: &Shared = &snapshot.owner;
+        shared.health.check_open()?;
+        shared.view.load().family(family)?;
+        let mut parts = shared.walks.open(family);
+        parts.lower.set(lower);
+        parts.upper.set(upper);
+        parts.is_read = is_empty(lower, upper);
+        Ok(Self { snapshot, how, parts: Some(parts) })
     }
 
     /// As [`next`](Iterator::next), without a handle: the entry is there until the iterator is used again. The fastest
@@ -116,8 +94,9 @@ impl Iter {
     #[inline]
     pub fn next_entry(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
         self.ready(Direction::Forward)?;
+        let Some(parts) = &mut self.parts else { return Ok(None) };
         // What the other end has read is this end's rest, its last first.
-        Ok(if self.front.is_empty() { self.back.last() } else { self.front.first() })
+        Ok(if parts.front.is_empty() { parts.back.last() } else { parts.front.first() })
     }
 
     /// As [`Iter::next_entry`], from the other end.
@@ -127,16 +106,18 @@ impl Iter {
     #[inline]
     pub fn next_entry_back(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
         self.ready(Direction::Backward)?;
-        Ok(if self.back.is_empty() { self.front.last() } else { self.back.first() })
+        let Some(parts) = &mut self.parts else { return Ok(None) };
+        Ok(if parts.back.is_empty() { parts.front.last() } else { parts.back.first() })
     }
 
     fn take(&mut self, direction: Direction) -> Option<Result<(Bytes, Bytes), Error>> {
         if let Err(error) = self.ready(direction) {
             return Some(Err(error));
         }
+        let parts = self.parts.as_mut()?;
         let (own, other) = match direction {
-            Direction::Forward => (&mut self.front, &mut self.back),
-            Direction::Backward => (&mut self.back, &mut self.front),
+            Direction::Forward => (&mut parts.front, &mut parts.back),
+            Direction::Backward => (&mut parts.back, &mut parts.front),
         };
         own.take_first().or_else(|| other.take_last()).map(Ok)
     }
@@ -144,87 +125,118 @@ impl Iter {
     /// Sees to it that this end's batch has an entry, if one is left between the bounds.
     #[inline]
     fn ready(&mut self, direction: Direction) -> Result<(), Error> {
-        let own = if direction == Direction::Forward { &self.front } else { &self.back };
-        if !own.is_empty() || self.is_read {
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        let own = if direction == Direction::Forward { &parts.front } else { &parts.back };
+        if !own.is_empty() || parts.is_read {
             return Ok(());
         }
-        let filled = self.fill(direction);
+        let filled = fill(&self.snapshot, &self.how, parts, direction);
         if filled.is_err() {
-            self.is_read = true;
-            (self.front, self.back) = Default::default();
+            parts.is_read = true;
+            parts.front.clear();
+            parts.back.clear();
         }
         filled
     }
-
-    fn fill(&mut self, direction: Direction) -> Result<(), Error> {
-        let shared: &Shared = &self.snapshot.owner;
-        shared.health.check_open()?;
-        check_deadline(self.how.deadline)?;
-        if is_empty(&self.lower, &self.upper) {
-            self.is_read = true;
-            return Ok(());
-        }
-        let (batch, limit) = match direction {
-            Direction::Forward => (&mut self.front, &mut self.front_limit),
-            Direction::Backward => (&mut self.back, &mut self.back_limit),
-        };
-        let reading = Reading {
-            at: self.snapshot.at,
-            lower: as_slice(&self.lower),
-            upper: as_slice(&self.upper),
-            limit: *limit,
-            deadline: self.how.deadline,
-            pinned: &shared.budget.pinned,
-        };
-        *limit = limit.next();
-        let epoch = shared.walks.epoch();
-        let kept = self.slot.take();
-        let kept = kept.filter(|walk| walk.direction == direction && walk.epoch == epoch);
-        let mut walk = match kept {
-            Some(walk) => walk,
-            None => begin(shared, self.family, &reading, self.how.tables, direction, epoch)?,
-        };
-        batch.clear();
-        self.is_read = match direction {
-            Direction::Forward => reading.forward(&mut walk.cursor, batch)?,
-            Direction::Backward => reading.backward(&mut walk.cursor, batch)?,
-        };
-        if !self.is_read {
-            walk.charge(&shared.budget.pinned, shared.options.block_size);
-            shared.walks.keep(&self.slot, walk);
-        }
-        if let Some(key) = batch.last_key() {
-            let key = Bound::Excluded(Bytes::copy_from_slice(key));
-            match direction {
-                Direction::Forward => self.lower = key,
-                Direction::Backward => self.upper = key,
-            }
-        }
-        Ok(())
-    }
 }
 
-/// A walk in the current view that stands where `reading` begins. `epoch` was read before.
-fn begin(
+/// Reads the next batch of an end of `parts`.
+fn fill(
+    snapshot: &SnapshotGuard,
+    how: &ScanHow,
+    parts: &mut Parts,
+    direction: Direction,
+) -> Result<(), Error> {
+    let shared: &Shared = &snapshot.owner;
+    shared.health.check_open()?;
+    check_deadline(how.deadline)?;
+    let (lower, upper) = (parts.lower.get(), parts.upper.get());
+    if is_empty(lower, upper) {
+        parts.is_read = true;
+        return Ok(());
+    }
+    let reading = Reading {
+        at: snapshot.at,
+        lower,
+        upper,
+        limit: parts.habit.limit(),
+        deadline: how.deadline,
+        pinned: &shared.budget.pinned,
+    };
+    let goes_on = parts.going.take() == Some(direction);
+    let mut walk =
+        walk_for(shared, &parts.slot, parts.family, &reading, how.tables, direction, goes_on)?;
+    let (batch, is_read) = match direction {
+        Direction::Forward => {
+            parts.front.clear();
+            let is_read = reading.forward(&mut walk.cursor, &mut parts.front)?;
+            (&parts.front, is_read)
+        }
+        Direction::Backward => {
+            parts.back.clear();
+            let is_read = reading.backward(&mut walk.cursor, &mut parts.back)?;
+            (&parts.back, is_read)
+        }
+    };
+    parts.is_read = is_read;
+    parts.habit.has_read(batch.left());
+    walk.charge(&shared.budget.pinned, shared.options.block_size);
+    shared.walks.keep(&parts.slot, walk);
+    parts.going = Some(direction);
+    if let Some(key) = batch.last_key() {
+        match direction {
+            Direction::Forward => parts.lower.set(Bound::Excluded(key)),
+            Direction::Backward => parts.upper.set(Bound::Excluded(key)),
+        }
+    }
+    Ok(())
+}
+
+/// The walk for the next batch: the one in `slot` where it stands if it `goes_on`, or placed anew if it reads from the
+/// current view; else a new one.
+fn walk_for(
     shared: &Shared,
+    slot: &Slot,
     family: FamilyId,
     reading: &Reading<'_>,
     options: ScanOptions,
     direction: Direction,
-    epoch: u64,
-) -> Result<Walk, Error> {
-    let view = Arc::clone(&shared.view.load());
-    let mut cursor = merged(shared, &view, family, (reading.lower, reading.upper), options)?;
-    match direction {
-        Direction::Forward => reading.seek_front(&mut cursor)?,
-        Direction::Backward => reading.seek_back(&mut cursor)?,
+    goes_on: bool,
+) -> Result<Box<Walk>, Error> {
+    let epoch = shared.walks.epoch();
+    let kept = slot.take().filter(|walk| walk.epoch == epoch);
+    if let Some(walk) = kept {
+        if goes_on {
+            return Ok(walk);
+        }
+        if walk.options == options && Arc::ptr_eq(&walk.view, &shared.view.load()) {
+            return placed(walk, reading, direction);
+        }
     }
-    Ok(Walk { cursor, direction, _view: view, pinned: None, epoch })
+    let view = Arc::clone(&shared.view.load());
+    let cursor = merged(shared, &view, family, options)?;
+    placed(Box::new(Walk { cursor, view, options, pinned: None, epoch }), reading, direction)
+}
+
+/// `walk` where `reading` begins.
+fn placed(
+    mut walk: Box<Walk>,
+    reading: &Reading<'_>,
+    direction: Direction,
+) -> Result<Box<Walk>, Error> {
+    match direction {
+        Direction::Forward => reading.seek_front(&mut walk.cursor)?,
+        Direction::Backward => reading.seek_back(&mut walk.cursor)?,
+    }
+    Ok(walk)
 }
 
 impl Drop for Iter {
     fn drop(&mut self) {
-        self.snapshot.owner.walks.release(&self.slot);
+        if let Some(parts) = self.parts.take() {
+            let shared: &Shared = &self.snapshot.owner;
+            shared.walks.close(parts, &shared.budget.pinned, shared.options.max_open_tables);
+        }
     }
 }
 
@@ -247,47 +259,26 @@ impl std::iter::FusedIterator for Iter {}
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Iter")
-            .field("family", &self.family)
+            .field("family", &self.parts.as_ref().map(|parts| parts.family))
             .field("at", &self.snapshot.at)
             .finish_non_exhaustive()
     }
 }
 
-fn as_slice(bound: &Bound<Bytes>) -> Bound<&[u8]> {
-    match bound {
-        Bound::Unbounded => Bound::Unbounded,
-        Bound::Included(key) => Bound::Included(key),
-        Bound::Excluded(key) => Bound::Excluded(key),
-    }
-}
-
-/// Whether no key can lie between the bounds.
-fn is_empty(lower: &Bound<Bytes>, upper: &Bound<Bytes>) -> bool {
-    match (lower, upper) {
-        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
-        (
-            Bound::Included(lower) | Bound::Excluded(lower),
-            Bound::Included(upper) | Bound::Excluded(upper),
-        ) => lower >= upper,
-        _ => false,
-    }
-}
-
-/// A cursor over all that `family` holds and that may lie within the bounds.
+/// A cursor over all that `family` holds.
 fn merged(
     shared: &Shared,
     view: &ReadView,
     family: FamilyId,
-    (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
     options: ScanOptions,
 ) -> Result<MergeCursor, Error> {
     let (memtables, levels) = view.family(family)?;
-    let level0 = levels.level(0).iter().filter(|file| overlaps(file, lower, upper));
-    let mut children =
-        Vec::with_capacity(memtables.len() + level0.clone().count() + levels.depth());
+    let level0 = levels.shared_level(0);
+    let mut children = Vec::with_capacity(memtables.len() + level0.len() + levels.depth());
     children.extend(memtables.iter().map(|memtable| Child::Memtable(memtable.owned_cursor())));
-    for file in level0 {
-        children.push(Child::Table(shared.tables.reader(file)?.cursor_with(options)));
+    for at in 0..level0.len() {
+        let files = Arc::clone(&level0);
+        children.push(Child::Level(LevelCursor::of(&shared.tables, files, at..at + 1, options)));
     }
     for level in 1..levels.depth() {
         let files = levels.shared_level(level);
@@ -296,16 +287,4 @@ fn merged(
         }
     }
     Ok(MergeCursor::new(children))
-}
-
-fn overlaps(file: &TableFile, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
-    let ends_before = match lower {
-        Bound::Unbounded => false,
-        Bound::Included(key) | Bound::Excluded(key) => *file.meta.largest.user_key < *key,
-    };
-    let starts_after = match upper {
-        Bound::Unbounded => false,
-        Bound::Included(key) | Bound::Excluded(key) => *file.meta.smallest.user_key > *key,
-    };
-    !ends_before && !starts_after
 }

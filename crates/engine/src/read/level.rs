@@ -1,21 +1,44 @@
-//! A cursor over the tables of a sorted level, one after the other; a table is opened when the cursor reaches it.
+//! A cursor over tables that follow one another, those of a sorted level or one alone.
+//!
+//! Where a table begins and ends is known without looking into it. So a cursor that comes to the end of a table from
+//! outside stands *ahead* of it: it has the key of that end, and reads nothing until somebody wants more ([`load`]), which
+//! of many cursors in a merge is only the one that comes first. What lies beyond the end of a short scan is not read.
+//!
+//! Invariants: ahead of a table the cursor's key is that of the table's first entry, or of its last when it goes
+//! backwards. It does not keep the tables' files from being removed: whoever has it holds the version that they are of.
+//!
+//! [`load`]: LevelCursor::load
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use base::{Cursor, InternalKeyRef};
 use sstable::{ScanOptions, TableCursor};
 
 use crate::error::Error;
+use crate::read::merge::Direction;
 use crate::tables::{TableFile, TableStore};
 
-/// Walks tables that are sorted and do not overlap. It does not keep their files from being removed: whoever has it
-/// holds the version that they are of.
+/// Where a cursor stands with regard to table `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    /// At its end, coming from outside in this direction.
+    Ahead(Direction),
+    /// Where its own cursor stands.
+    In,
+}
+
+/// See the module's text.
 pub(crate) struct LevelCursor {
     store: Arc<TableStore>,
     files: Arc<Vec<Arc<TableFile>>>,
-    /// The table that `current` walks.
+    /// Those of `files` that it walks.
+    range: Range<usize>,
     at: usize,
-    current: Option<TableCursor>,
+    place: Place,
+    /// The table that was walked last, and its cursor.
+    current: Option<(usize, TableCursor)>,
     options: ScanOptions,
 }
 
@@ -30,129 +53,186 @@ impl LevelCursor {
         files: Arc<Vec<Arc<TableFile>>>,
         options: ScanOptions,
     ) -> Self {
-        Self { store: Arc::clone(store), files, at: 0, current: None, options }
+        let all = 0..files.len();
+        Self::of(store, files, all, options)
     }
 
-    /// Makes `at` the table walked; not valid when there is no such table.
-    fn open(&mut self, at: usize) -> Result<Option<&mut TableCursor>, Error> {
-        if self.current.is_none() || self.at != at {
-            self.current = None;
-            let Some(file) = self.files.get(at) else { return Ok(None) };
-            self.current = Some(self.store.reader(file)?.cursor_with(self.options));
-            self.at = at;
-        }
-        Ok(self.current.as_mut())
+    /// Over the tables `range` of `files`.
+    pub(crate) fn of(
+        store: &Arc<TableStore>,
+        files: Arc<Vec<Arc<TableFile>>>,
+        range: Range<usize>,
+        options: ScanOptions,
+    ) -> Self {
+        let (at, place) = (range.start, Place::Nowhere);
+        Self { store: Arc::clone(store), files, range, at, place, current: None, options }
     }
 
-    /// Goes on to later tables until the cursor stands on an entry.
-    fn skip_forward(&mut self) -> Result<(), Error> {
-        while self.current.as_ref().is_some_and(|cursor| !cursor.is_valid()) {
-            match self.open(self.at + 1)? {
-                Some(cursor) => cursor.seek_to_first()?,
-                None => break,
+    /// The cursor of table `at`, opened if need be.
+    fn open(&mut self) -> Result<&mut TableCursor, Error> {
+        let own = self.current.take().filter(|(at, _)| *at == self.at);
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let reader = self.store.reader(&self.files[self.at])?;
+                (self.at, reader.cursor_with(self.options))
             }
+        };
+        Ok(&mut self.current.insert(own).1)
+    }
+
+    /// Stands ahead of table `at`, if it is one of those walked.
+    fn come_to(&mut self, at: Option<usize>, direction: Direction) {
+        self.place = match at {
+            Some(at) if self.range.contains(&at) => {
+                self.at = at;
+                Place::Ahead(direction)
+            }
+            _ => Place::Nowhere,
+        };
+    }
+
+    /// Moves within table `at` by `movement`, and on to the next in `direction` when nothing is left of it.
+    fn go(
+        &mut self,
+        direction: Direction,
+        movement: impl FnOnce(&mut TableCursor) -> Result<(), sstable::Error>,
+    ) -> Result<(), Error> {
+        self.place = Place::Nowhere;
+        let cursor = self.open()?;
+        movement(cursor)?;
+        if cursor.is_valid() {
+            self.place = Place::In;
+        } else {
+            self.leave(direction);
         }
         Ok(())
     }
 
-    /// Goes back to earlier tables until the cursor stands on an entry.
-    fn skip_backward(&mut self) -> Result<(), Error> {
-        while self.current.as_ref().is_some_and(|cursor| !cursor.is_valid()) {
-            let Some(before) = self.at.checked_sub(1) else {
-                self.current = None;
-                break;
-            };
-            if let Some(cursor) = self.open(before)? {
-                cursor.seek_to_last()?;
-            }
+    fn leave(&mut self, direction: Direction) {
+        let next = match direction {
+            Direction::Forward => self.at.checked_add(1),
+            Direction::Backward => self.at.checked_sub(1),
+        };
+        self.come_to(next, direction);
+    }
+
+    /// Whether it stands ahead of a table that has not been looked into.
+    #[inline]
+    pub(crate) fn is_ahead(&self) -> bool {
+        matches!(self.place, Place::Ahead(_))
+    }
+
+    /// Goes into the table that it stands ahead of.
+    ///
+    /// # Errors
+    /// The table cannot be read; the cursor is not valid then.
+    pub(crate) fn load(&mut self) -> Result<(), Error> {
+        while let Place::Ahead(direction) = self.place {
+            self.go(direction, |cursor| match direction {
+                Direction::Forward => cursor.seek_to_first(),
+                Direction::Backward => cursor.seek_to_last(),
+            })?;
         }
         Ok(())
     }
 
-    /// The table that it stands in.
+    /// The table that it has looked into last.
+    #[inline]
     pub(crate) fn table(&self) -> Option<&TableCursor> {
-        self.current.as_ref()
+        self.current.as_ref().map(|(_, cursor)| cursor)
     }
 
     #[inline]
     fn walked(&self) -> &TableCursor {
-        self.current.as_ref().expect("the cursor is valid")
-    }
-}
-
-impl Cursor for LevelCursor {
-    type Error = Error;
-
-    #[inline]
-    fn is_valid(&self) -> bool {
-        self.current.as_ref().is_some_and(TableCursor::is_valid)
+        self.table().expect("the cursor stands in a table")
     }
 
-    fn seek_to_first(&mut self) -> Result<(), Error> {
-        if let Some(cursor) = self.open(0)? {
-            cursor.seek_to_first()?;
-        }
-        self.skip_forward()
-    }
-
-    fn seek_to_last(&mut self) -> Result<(), Error> {
-        let Some(last) = self.files.len().checked_sub(1) else { return Ok(()) };
-        if let Some(cursor) = self.open(last)? {
-            cursor.seek_to_last()?;
-        }
-        self.skip_backward()
-    }
-
-    fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
-        let at = self.files.partition_point(|file| file.meta.largest.as_ref() < target);
-        match self.open(at)? {
-            Some(cursor) => cursor.seek(target)?,
-            None => self.current = None,
-        }
-        self.skip_forward()
-    }
-
-    fn seek_for_prev(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
-        let after = self.files.partition_point(|file| file.meta.smallest.as_ref() <= target);
-        let Some(at) = after.checked_sub(1) else {
-            self.current = None;
-            return Ok(());
-        };
-        if let Some(cursor) = self.open(at)? {
-            cursor.seek_for_prev(target)?;
-        }
-        self.skip_backward()
+    fn walked_files(&self) -> &[Arc<TableFile>] {
+        &self.files[self.range.clone()]
     }
 
     #[inline]
-    fn next(&mut self) -> Result<(), Error> {
-        if let Some(cursor) = &mut self.current {
-            cursor.next()?;
-            if cursor.is_valid() {
-                return Ok(());
-            }
+    pub(crate) fn is_valid(&self) -> bool {
+        self.place != Place::Nowhere
+    }
+
+    pub(crate) fn seek_to_first(&mut self) -> Result<(), Error> {
+        self.come_to(Some(self.range.start), Direction::Forward);
+        Ok(())
+    }
+
+    pub(crate) fn seek_to_last(&mut self) -> Result<(), Error> {
+        self.come_to(self.range.end.checked_sub(1), Direction::Backward);
+        Ok(())
+    }
+
+    pub(crate) fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let files = self.walked_files();
+        let skipped = files.partition_point(|file| file.meta.largest.as_ref() < target);
+        let is_inside = files.get(skipped).is_some_and(|file| file.meta.smallest.as_ref() < target);
+        self.come_to(Some(self.range.start + skipped), Direction::Forward);
+        if is_inside {
+            self.go(Direction::Forward, |cursor| cursor.seek(target))?;
         }
-        self.skip_forward()
+        Ok(())
     }
 
-    #[inline]
-    fn prev(&mut self) -> Result<(), Error> {
-        if let Some(cursor) = &mut self.current {
-            cursor.prev()?;
-            if cursor.is_valid() {
-                return Ok(());
-            }
+    pub(crate) fn seek_for_prev(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let files = self.walked_files();
+        let begun = files.partition_point(|file| file.meta.smallest.as_ref() <= target);
+        let last = begun.checked_sub(1);
+        let is_inside = last.is_some_and(|at| files[at].meta.largest.as_ref() > target);
+        self.come_to(last.map(|at| self.range.start + at), Direction::Backward);
+        if is_inside {
+            self.go(Direction::Backward, |cursor| cursor.seek_for_prev(target))?;
         }
-        self.skip_backward()
+        Ok(())
     }
 
     #[inline]
-    fn key(&self) -> InternalKeyRef<'_> {
-        self.walked().key()
+    pub(crate) fn next(&mut self) -> Result<(), Error> {
+        self.step(Direction::Forward, TableCursor::next)
     }
 
     #[inline]
-    fn value(&self) -> &[u8] {
+    pub(crate) fn prev(&mut self) -> Result<(), Error> {
+        self.step(Direction::Backward, TableCursor::prev)
+    }
+
+    #[inline]
+    fn step(
+        &mut self,
+        direction: Direction,
+        movement: impl FnOnce(&mut TableCursor) -> Result<(), sstable::Error>,
+    ) -> Result<(), Error> {
+        if self.is_ahead() {
+            self.load()?;
+        }
+        let Place::In = self.place else { return Ok(()) };
+        let Some((_, cursor)) = &mut self.current else { return Ok(()) };
+        let moved = movement(cursor);
+        if !cursor.is_valid() {
+            self.place = Place::Nowhere;
+            moved?;
+            self.leave(direction);
+        }
+        Ok(())
+    }
+
+    /// Its key, while it is valid.
+    #[inline]
+    pub(crate) fn key(&self) -> InternalKeyRef<'_> {
+        match self.place {
+            Place::Ahead(Direction::Forward) => self.files[self.at].meta.smallest.as_ref(),
+            Place::Ahead(Direction::Backward) => self.files[self.at].meta.largest.as_ref(),
+            _ => self.walked().key(),
+        }
+    }
+
+    /// Its value, while it is valid and not ahead of a table.
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
         self.walked().value()
     }
 }

@@ -4,9 +4,10 @@
 //! of the top child only the better of the two below it is looked at, once: as long as the top one stays ahead of that
 //! one nothing is moved, so a child that is ahead by a whole run costs one comparison a step, and a child that is alone
 //! none. Comparisons look at the first eight bytes of the keys, kept beside the child, and at the keys only where those
-//! are the same.
+//! are the same. A child that stands ahead of a table that it has not read is read when it comes to the top.
 //!
-//! Invariants: `heap` holds the valid children, each with its key's first bytes. A child given earlier comes first among
+//! Invariants: `heap` holds the valid children, each with its key's first bytes; the one on top is not ahead of what it
+//! has read. A child given earlier comes first among
 //! equal entries. When the direction changes, every child is placed anew.
 
 use std::cmp::Ordering;
@@ -72,6 +73,24 @@ impl Child {
         }
     }
 
+    #[inline]
+    fn entry(&self) -> (InternalKeyRef<'_>, &[u8]) {
+        match self {
+            Self::Memtable(cursor) => (cursor.key(), cursor.value()),
+            Self::Table(cursor) => (cursor.key(), cursor.value()),
+            Self::Level(cursor) => (cursor.key(), cursor.value()),
+        }
+    }
+
+    /// Whether it stands where it has not read yet.
+    #[inline]
+    fn is_ahead(&self) -> bool {
+        match self {
+            Self::Level(cursor) => cursor.is_ahead(),
+            _ => false,
+        }
+    }
+
     /// The table that it walks, if it is one.
     fn table(&self) -> Option<&TableCursor> {
         match self {
@@ -125,6 +144,13 @@ impl MergeCursor {
     /// block.
     pub(crate) fn value_bytes(&self) -> Option<(Bytes, usize)> {
         self.top().table().map(|cursor| (cursor.value_bytes(), cursor.block_bytes()))
+    }
+
+    /// The key and value that it stands on, while it is valid.
+    #[inline]
+    pub(crate) fn entry(&self) -> Option<(InternalKeyRef<'_>, &[u8])> {
+        let top = self.heap.first()?;
+        Some(self.children[top.child].entry())
     }
 
     #[inline]
@@ -190,9 +216,9 @@ impl MergeCursor {
         self.second = 0;
     }
 
-    /// After the top child was moved: puts it where it belongs.
+    /// Puts the top child where it belongs after it was moved.
     #[inline]
-    fn settle_top(&mut self) {
+    fn sink_top(&mut self) {
         let child = self.heap[0].child;
         if !self.children[child].is_valid() {
             self.heap.swap_remove(0);
@@ -214,6 +240,30 @@ impl MergeCursor {
         }
     }
 
+    /// Sees to it that the child on top stands in what it has read.
+    #[inline]
+    fn settle(&mut self) -> Result<(), Error> {
+        match self.heap.first() {
+            Some(top) if self.children[top.child].is_ahead() => self.load_top(),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn load_top(&mut self) -> Result<(), Error> {
+        while let Some(top) = self.heap.first()
+            && let Child::Level(cursor) = &mut self.children[top.child]
+            && cursor.is_ahead()
+        {
+            if let Err(error) = cursor.load() {
+                self.heap.clear();
+                return Err(error);
+            }
+            self.sink_top();
+        }
+        Ok(())
+    }
+
     /// Runs `place` on every child; on a failure the cursor is not valid.
     fn place_all(
         &mut self,
@@ -225,7 +275,7 @@ impl MergeCursor {
             place(child)?;
         }
         self.rebuild(direction);
-        Ok(())
+        self.settle()
     }
 
     /// Turns round: every child is placed just past the current entry in the new direction.
@@ -261,8 +311,8 @@ impl MergeCursor {
             self.heap.clear();
             return Err(error);
         }
-        self.settle_top();
-        Ok(())
+        self.sink_top();
+        self.settle()
     }
 }
 

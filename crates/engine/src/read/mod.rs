@@ -1,8 +1,10 @@
 //! The way of a read: a view is pinned, its memtables and tables are asked from the newest on.
 
 pub(crate) mod batch;
+mod bound;
 mod calls;
 pub(crate) mod get;
+mod habit;
 pub(crate) mod iter;
 pub(crate) mod level;
 pub(crate) mod merge;

@@ -1,9 +1,9 @@
 //! How a read is made.
 
+use std::borrow::Cow;
 use std::ops::{Bound, RangeBounds};
 
 use base::sync::Instant;
-use bytes::Bytes;
 use sstable::{ReadBlocks, ScanOptions};
 
 use crate::db::Snapshot;
@@ -86,15 +86,15 @@ impl ReadOptions<'_> {
     }
 
     /// The bounds, and the prefix's where they are narrower.
-    pub(crate) fn bounds(&self) -> (Bound<Bytes>, Bound<Bytes>) {
-        let (mut lower, mut upper) = copied::<&[u8]>(&(self.lower, self.upper));
+    pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<Cow<'_, [u8]>>) {
+        let (mut lower, mut upper) = (self.lower, self.upper.map(Cow::Borrowed));
         let Some(prefix) = self.prefix else { return (lower, upper) };
         let is_below = match &lower {
             Bound::Unbounded => true,
-            Bound::Included(key) | Bound::Excluded(key) => key[..] < *prefix,
+            Bound::Included(key) | Bound::Excluded(key) => *key < prefix,
         };
         if is_below {
-            lower = Bound::Included(Bytes::copy_from_slice(prefix));
+            lower = Bound::Included(prefix);
         }
         if let Some(end) = prefix_end(prefix) {
             let is_above = match &upper {
@@ -102,7 +102,7 @@ impl ReadOptions<'_> {
                 Bound::Included(key) | Bound::Excluded(key) => key[..] >= end[..],
             };
             if is_above {
-                upper = Bound::Excluded(end.into());
+                upper = Bound::Excluded(Cow::Owned(end));
             }
         }
         (lower, upper)
@@ -117,10 +117,16 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// The bounds, to be kept.
-pub(crate) fn copied<K: AsRef<[u8]>>(bounds: &impl RangeBounds<K>) -> (Bound<Bytes>, Bound<Bytes>) {
-    let copy = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
-    (copy(bounds.start_bound()), copy(bounds.end_bound()))
+/// The bounds as bytes.
+pub(crate) fn slices<'a, K: AsRef<[u8]> + 'a>(
+    bounds: &'a impl RangeBounds<K>,
+) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (bounds.start_bound().map(K::as_ref), bounds.end_bound().map(K::as_ref))
+}
+
+/// A bound by reference.
+pub(crate) fn borrowed<'a>(bound: &'a Bound<Cow<'_, [u8]>>) -> Bound<&'a [u8]> {
+    bound.as_ref().map(|key| &**key)
 }
 
 #[cfg(test)]
@@ -153,7 +159,7 @@ mod tests {
                 ..ReadOptions::default()
             };
             let (low, high) = options.bounds();
-            let narrowed = (low.as_ref().map(|k| &k[..]), high.as_ref().map(|k| &k[..]));
+            let narrowed = (low, borrowed(&high));
             let expected = key.starts_with(&prefix)
                 && <(_, _) as RangeBounds<[u8]>>::contains(&slices, &key[..]);
             prop_assert_eq!(<(_, _) as RangeBounds<[u8]>>::contains(&narrowed, &key[..]), expected);

@@ -11,7 +11,7 @@ use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
 use credit::Pool;
 
 use crate::error::Error;
-use crate::read::batch::{Batch, BatchLimit};
+use crate::read::batch::{Batch, BatchLimit, same};
 use crate::read::merge::MergeCursor;
 
 /// Steps within one key after which seeking is cheaper.
@@ -30,6 +30,18 @@ pub(crate) struct Reading<'a> {
     pub(crate) limit: BatchLimit,
     pub(crate) deadline: Option<Instant>,
     pub(crate) pinned: &'a Pool,
+}
+
+/// Which key's newest version a walk upwards has met last.
+#[derive(Clone, Copy)]
+enum Met {
+    Nothing,
+    /// That of the lower bound, which is excluded.
+    Bound,
+    /// The batch's last.
+    Pushed,
+    /// The batch's `deleted`.
+    Deleted,
 }
 
 /// Refuses to go on past `deadline`.
@@ -76,23 +88,25 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads a batch upwards from where the cursor stands; whether nothing is left behind it.
+    /// Reads a batch upwards from where the cursor stands; whether nothing is left behind it. It ends on the last entry of
+    /// the batch, so that nothing is read that nobody may ask for.
     pub(crate) fn forward(
         &self,
         cursor: &mut MergeCursor,
         batch: &mut Batch,
     ) -> Result<bool, Error> {
-        // The key whose newest version was met last, unless the batch ends with it.
-        let mut done: Vec<u8> = Vec::new();
-        let mut is_done_set = false;
-        if let Bound::Excluded(key) = self.lower {
-            done.extend_from_slice(key);
-            is_done_set = true;
-        }
+        let mut met = match self.lower {
+            Bound::Excluded(_) => Met::Bound,
+            _ => Met::Nothing,
+        };
         let (mut steps, mut since_clock) = (0, 0);
-        while cursor.is_valid() {
-            let here = cursor.key();
-            let is_old = batch.ends_with(here.user_key) || (is_done_set && done == here.user_key);
+        while let Some((here, value)) = cursor.entry() {
+            let is_old = match (met, self.lower) {
+                (Met::Pushed, _) => batch.ends_with(here.user_key),
+                (Met::Deleted, _) => same(&batch.deleted, here.user_key),
+                (Met::Bound, Bound::Excluded(key)) => same(key, here.user_key),
+                _ => false,
+            };
             if is_old || here.seq > self.at {
                 steps += 1;
                 if steps > STEPS_BEFORE_SEEK {
@@ -109,17 +123,17 @@ impl Reading<'_> {
                 if self.is_above(here.user_key) {
                     return Ok(true);
                 }
-                if batch.is_full(self.limit) {
-                    return Ok(false);
-                }
                 steps = 0;
                 if here.kind == ValueKind::Put {
-                    batch.push(cursor, self.pinned);
-                    is_done_set = false;
+                    batch.push(here.user_key, value, cursor, self.pinned);
+                    met = Met::Pushed;
+                    if batch.is_full(self.limit) {
+                        return Ok(false);
+                    }
                 } else {
-                    done.clear();
-                    done.extend_from_slice(here.user_key);
-                    is_done_set = true;
+                    batch.deleted.clear();
+                    batch.deleted.extend_from_slice(here.user_key);
+                    met = Met::Deleted;
                 }
             }
             since_clock += 1;
@@ -179,8 +193,10 @@ impl Reading<'_> {
                     // There are many: a seek finds the newest at once.
                     cursor.seek(InternalKeyRef::seek_at(key, self.at))?;
                 }
-                if cursor.key().kind == ValueKind::Put {
-                    batch.push(cursor, self.pinned);
+                if let Some((here, value)) = cursor.entry()
+                    && here.kind == ValueKind::Put
+                {
+                    batch.push(here.user_key, value, cursor, self.pinned);
                     is_taken = true;
                 }
             }

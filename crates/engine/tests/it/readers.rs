@@ -294,3 +294,71 @@ fn an_idle_iterator_keeps_no_memtable() {
     }
     assert_eq!(iter.count(), 390);
 }
+
+/// R7, C7, C13: what closed iterators leave for the next ones is little, is charged, and keeps no memtable.
+#[test]
+fn closed_iterators_keep_little_and_no_memtable() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        memory_budget: Some(64 << 20),
+        level0_file_num_compaction_trigger: 1000,
+        level0_slowdown_writes_trigger: 2000,
+        level0_stop_writes_trigger: 3000,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    fill(&db, 0, 400, 1);
+    db.flush().unwrap();
+    fill(&db, 400, 800, 1);
+    let before = db.stats();
+    let mut open: Vec<_> = (0..100).map(|_| db.iter().unwrap()).collect();
+    for iter in &mut open {
+        assert!(iter.next_entry().unwrap().is_some());
+    }
+    assert!(db.stats().pinned_bytes > 100 * 4096, "each is charged: {:?}", db.stats());
+    drop(open);
+    let after = db.stats();
+    assert_eq!((after.pinned_bytes, after.snapshots), (0, 0), "{after:?}");
+    let kept = |now: &engine::Stats| {
+        (now.memory_bytes - now.block_cache_charged_bytes)
+            - (before.memory_bytes - before.block_cache_charged_bytes)
+    };
+    assert!((1..=1 << 20).contains(&kept(&after)), "{} are kept", kept(&after));
+    db.flush().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while db.stats().in_flight_bytes > 0 {
+        assert!(std::time::Instant::now() < until, "memory is still held: {:?}", db.stats());
+        std::thread::yield_now();
+    }
+    assert_eq!(db.iter().unwrap().count(), 800);
+}
+
+/// Iterators that take up what others left behind see what they ask for, and not what those did.
+#[test]
+fn what_a_closed_iterator_leaves_fits_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    let other = db.create_family("other").unwrap();
+    for round in 0..3u32 {
+        fill(&db, 0, 300, round as u8);
+        other.put(round.to_be_bytes(), "x").unwrap();
+        let past = db.snapshot();
+        db.delete(150u32.to_be_bytes()).unwrap();
+        for step in 0..4u32 {
+            let key = (40 * step).to_be_bytes();
+            let mut iter = db.range(&key[..]..).unwrap();
+            assert_eq!(iter.next_entry().unwrap().unwrap().0, key);
+            drop(iter);
+            assert_eq!(db.iter().unwrap().rev().count(), 299);
+            assert_eq!(past.iter().unwrap().count(), 300);
+            assert_eq!(db.range(..&key[..]).unwrap().count() as u32, 40 * step);
+            assert_eq!(other.iter().unwrap().count() as u32, round + 1);
+            let mut one = db.range(&key[..]..=&key[..]).unwrap();
+            assert_eq!(one.next_entry_back().unwrap().unwrap().0, key);
+            if step == 1 {
+                db.flush().unwrap();
+            }
+        }
+        db.compact().unwrap();
+    }
+}
