@@ -165,6 +165,32 @@ fn a_failed_log_sync_releases_those_who_wait_for_credits_and_all_others() {
     fail_a_log_sync(100);
 }
 
+/// R2: while a flush is held up, what an iterator left behind before the memtable was sealed hides no later write.
+#[test]
+fn iterators_see_the_memtable_behind_a_flush_that_is_held_up() {
+    let mut session = Session::new(1);
+    session.open().expect("an empty disk");
+    session.db().put("a", "before").expect("there are no faults");
+    let barriers = hold(&session.fs, [(Operation::Create, ".sst"), (Operation::Create, ".none")]);
+    let db = session.db();
+    let first = || {
+        let mut iter = db.iter().expect("it is open");
+        let entry = iter.next_entry().expect("reads go on").expect("it is there");
+        (entry.0.to_vec(), entry.1.to_vec())
+    };
+    assert_eq!(first(), (b"a".to_vec(), b"before".to_vec()));
+    std::thread::scope(|scope| {
+        let _rescue = Rescue { db, barriers: &barriers };
+        let flush = scope.spawn(|| db.flush());
+        wait_until("the flush", || barriers[0].has_arrivals());
+        db.put("a", "after").expect("there is memory");
+        assert_eq!(first(), (b"a".to_vec(), b"after".to_vec()));
+        barriers[0].open();
+        join(flush, "the flush").expect("there are no faults");
+    });
+    assert_eq!(first(), (b"a".to_vec(), b"after".to_vec()));
+}
+
 /// C9: a flush that fails keeps its memtables readable and charged, and is tried again; nothing overtakes it.
 #[test]
 fn a_failing_flush_keeps_its_memtables_until_it_succeeds() {
