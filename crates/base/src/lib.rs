@@ -1,13 +1,13 @@
 //! What every other crate of Polder speaks in: keys, sequence numbers, batches, cursors, record framing, and the
 //! synchronisation layer.
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod changes;
 pub mod cursor;
 pub mod ids;
 pub mod key;
+pub mod prefetch;
 pub mod record;
 pub mod ring;
 pub mod sync;

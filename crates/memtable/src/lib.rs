@@ -7,7 +7,6 @@ mod cache;
 mod chunk;
 mod cursor;
 mod entry;
-mod prefetch;
 mod space;
 mod table;
 mod tree;

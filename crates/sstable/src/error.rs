@@ -21,9 +21,9 @@ pub enum Error {
     /// The file is not what was written: restore it from a copy.
     #[error("{0}")]
     Corrupt(Box<Corruption>),
-    /// The file was written by a newer release (or the number itself is damaged): open it with that release.
+    /// The file was written by another release (or the number itself is damaged): open it with that release.
     #[error(
-        "table file {} has format version {found}, this release reads versions up to {FORMAT_VERSION}; open it with \
+        "table file {} has format version {found}, this release reads version {FORMAT_VERSION}; open it with \
          the release that wrote it", path.display()
     )]
     UnsupportedVersion {

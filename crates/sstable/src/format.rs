@@ -8,8 +8,8 @@ use crate::error::Malformed;
 use base::varint;
 use std::fmt;
 
-/// The version that this release writes and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version that this release writes, and the only one that it reads.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// The last bytes of every table.
 pub(crate) const MAGIC: [u8; 8] = *b"POLDERST";
 /// Bytes that follow a block's payload.
@@ -195,7 +195,7 @@ fn split(stored: &[u8]) -> Result<(&[u8], &[u8; TRAILER_BYTES]), Malformed> {
 pub(crate) struct Footer {
     pub(crate) top_index: Handle,
     pub(crate) properties: Handle,
-    /// Room for a block of range tombstones; version 1 has none.
+    /// Room for a block of range tombstones; version 2 has none.
     pub(crate) range_deletes: Handle,
     /// Length of the whole file.
     pub(crate) file_bytes: u64,

@@ -108,7 +108,7 @@ impl TableOptions {
             Compression::None => 0,
             Compression::Lz4 | Compression::Zstd { .. } => block + block / 8 + (64 << 10),
         };
-        // Payloads, and the restarts that are noted beside them, in buffers that double when they grow.
+        // Payloads, and once more the entries and restarts that they are made from, in buffers that double when they grow.
         let payloads = 2 * (block + index + top);
         2 * (payloads + filter + compressed + 3 * key_bytes + crate::writer::BUFFER_BYTES)
     }

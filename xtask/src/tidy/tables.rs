@@ -114,6 +114,7 @@ pub(super) const UNSAFE_FILES: &[Exception] = &[
     exception("benches/compare/src/engines/leveldb.rs", "LevelDB's C interface"),
     exception("benches/compare/src/engines/lmdb.rs", "opening a memory map, and without syncs"),
     exception("benches/src/heap.rs", "a global allocator that counts: the trait is unsafe"),
+    exception("crates/base/src/prefetch.rs", "an instruction that fetches a cache line"),
     exception(
         "crates/credit/src/handle.rs",
         "a permit of one word: the bytes held keep the account alive, not a second count",
@@ -127,7 +128,6 @@ pub(super) const UNSAFE_FILES: &[Exception] = &[
     exception("crates/memtable/src/arena/slots.rs", "slots in mapped memory move between threads"),
     exception("crates/memtable/src/cursor.rs", "a cursor owns the table that its place lies in"),
     exception("crates/memtable/src/entry.rs", "the layout of an entry in arena memory"),
-    exception("crates/memtable/src/prefetch.rs", "an instruction that fetches a cache line"),
     exception(
         "crates/memtable/src/table.rs",
         "writes entries into rooms that were reserved for them",

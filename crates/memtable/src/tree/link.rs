@@ -11,8 +11,8 @@ use crate::atomic::AtomicPtr;
 use crate::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::arena::Slot;
-use crate::prefetch::prefetch;
 use crate::tree::node::{Head, Inner, Leaf, SLOT_ALIGN, SLOT_BYTES};
+use base::prefetch::prefetch;
 
 /// A place for a pointer to a node.
 pub(crate) struct Link(AtomicPtr<Head>);

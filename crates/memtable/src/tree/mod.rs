@@ -29,7 +29,7 @@ use base::sync::{Mutex, hint};
 
 use crate::arena::Arena;
 use crate::entry::{EntryRef, Probe};
-use crate::prefetch::prefetch;
+use base::prefetch::prefetch;
 use latch::Version;
 use link::{Kind, Link};
 use node::{Inner, Leaf, Prefixed};

@@ -1,6 +1,6 @@
 //! What only a full verification looks at: that a block's restarts are what a search takes them for.
 
-use super::Block;
+use super::{Block, RestartPlace};
 use crate::error::Malformed;
 use crate::keys::prefix_number;
 
@@ -23,23 +23,25 @@ impl Block {
 
     /// Whether every entry is a restart, as it must be in an index, and keys ascend strictly.
     pub(crate) fn check_index(&self) -> Result<(), Malformed> {
-        let mut at = 0;
+        let mut place = RestartPlace { entry: self.entries_start(), value: 0 };
         let mut last = None;
         for number in 0..self.restarts() {
-            let (key, _) = self.indexed(number)?;
-            if self.restart_offset(number)? != at || last.is_some_and(|last| last >= key) {
+            let (key, value) = self.indexed(number)?;
+            if self.restart(number)? != place || last.is_some_and(|last| last >= key) {
                 return Err(Malformed::new(
                     "index entries in order, each a restart",
                     format_args!("another, number {number}"),
                 ));
             }
             last = Some(key);
-            at = self.entry_at(at)?.end;
+            place.entry = self.entry_at(place.entry)?.end;
+            place.value += value.len() as u64;
         }
-        if at != self.entries_end() {
+        let end = RestartPlace { entry: self.entries_end(), value: self.entries_start() as u64 };
+        if place != end {
             return Err(Malformed::new(
-                "index entries in order, each a restart",
-                format_args!("one at byte {at} that is none"),
+                "index entries in order, each a restart, and values that fill their part",
+                format_args!("the last at byte {}", place.entry),
             ));
         }
         Ok(())

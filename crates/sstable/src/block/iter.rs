@@ -4,11 +4,15 @@
 //! and kept, so that a step back costs on average what a step forward does.
 
 use super::search::overlong;
-use super::{Block, RawEntry};
+use super::{Block, LINE_BYTES, RawEntry, RestartPlace};
 use crate::error::Malformed;
 use base::{InternalKeyRef, SeqNo, ValueKind};
 use bytes::Bytes;
 use std::ops::Range;
+
+/// Of a block that is walked from its start, so many cache lines of values and of entries are asked for at once; from
+/// there on, always the one that is as far ahead.
+const FETCHED_LINES: usize = 16;
 
 /// An entry of the interval that is being walked backwards.
 struct Kept {
@@ -17,7 +21,7 @@ struct Kept {
     /// Its user key's place in `kept_keys`.
     key: Range<usize>,
     trailer: u64,
-    value: usize,
+    value: Range<usize>,
 }
 
 /// A user key that is put together step by step.
@@ -122,9 +126,9 @@ impl BlockIter {
         self.block.as_ref().map_or(0, Block::memory_bytes)
     }
 
-    /// Where in the block the current entry begins.
-    pub(crate) fn position(&self) -> usize {
-        self.at
+    /// Where in the block the current entry and its value begin.
+    pub(crate) fn place(&self) -> RestartPlace {
+        RestartPlace { entry: self.at, value: self.value.start as u64 }
     }
 
     #[inline]
@@ -149,7 +153,14 @@ impl BlockIter {
 
     pub(crate) fn seek_to_first(&mut self) -> Result<(), Malformed> {
         self.reset();
-        self.step_to(0)
+        let Some(block) = &self.block else { return Ok(()) };
+        let start = block.entries_start();
+        for line in 0..FETCHED_LINES {
+            block.fetch(start.wrapping_add(line * LINE_BYTES));
+            block.fetch(line * LINE_BYTES);
+        }
+        self.key.len = 0;
+        self.step_to(start, 0)
     }
 
     pub(crate) fn seek_to_last(&mut self) -> Result<(), Malformed> {
@@ -169,16 +180,17 @@ impl BlockIter {
         let Some(block) = &self.block else { return Ok(()) };
         let Some(landing) = block.first_at_or_after(target)? else { return Ok(()) };
         self.key.set_whole(&target.user_key[..landing.entry.shared]);
-        self.key.set(landing.entry.shared, block.data(), landing.entry.suffix.clone());
+        self.key.set(landing.entry.shared, block.data(), landing.entry.body..landing.key_end);
         self.at = landing.at;
         self.end = landing.entry.end;
-        self.stand(landing.trailer, landing.value)
+        self.value = landing.value;
+        self.stand(landing.trailer)
     }
 
     #[inline]
     pub(crate) fn next(&mut self) -> Result<(), Malformed> {
         self.reset();
-        self.step_to(self.end)
+        self.step_to(self.end, self.value.end)
     }
 
     pub(crate) fn prev(&mut self) -> Result<(), Malformed> {
@@ -186,32 +198,29 @@ impl BlockIter {
         if self.kept.is_empty() { self.step_before(self.at) } else { self.take_kept() }
     }
 
-    /// Reads the entry at `at`, which follows the one whose key is in `self.key` or is a restart.
+    /// Reads the entry at `at`, which follows the one whose key is in `self.key`, and whose value is at `value`.
     #[inline]
-    fn step_to(&mut self, at: usize) -> Result<(), Malformed> {
+    fn step_to(&mut self, at: usize, value: usize) -> Result<(), Malformed> {
         let Some(block) = &self.block else { return Ok(()) };
         if at >= block.entries_end() {
             return Ok(());
         }
-        if at == 0 {
-            self.key.len = 0;
-        }
         let entry = block.entry_at(at)?;
-        apply(&mut self.key, block, &entry, at)?;
-        let (trailer, value) = block.trailer_of(&entry)?;
+        let trailer = apply(&mut self.key, block, &entry, at)?;
+        self.value = block.value_at(value as u64, entry.value_len)?;
+        block.fetch(value.wrapping_add(FETCHED_LINES * LINE_BYTES));
         self.at = at;
         self.end = entry.end;
-        self.stand(trailer, value)
+        self.stand(trailer)
     }
 
     #[inline]
-    fn stand(&mut self, trailer: u64, value: usize) -> Result<(), Malformed> {
+    fn stand(&mut self, trailer: u64) -> Result<(), Malformed> {
         let key = InternalKeyRef::from_trailer(&[], trailer).ok_or_else(|| {
             Malformed::new("a kind of entry", format_args!("code {}", trailer & 0xff))
         })?;
         self.seq = key.seq;
         self.kind = key.kind;
-        self.value = value..self.end;
         self.valid = true;
         Ok(())
     }
@@ -219,17 +228,18 @@ impl BlockIter {
     /// Moves to the entry that ends at `end`; not valid when that is the block's start.
     fn step_before(&mut self, end: usize) -> Result<(), Malformed> {
         let Some(block) = &self.block else { return Ok(()) };
-        if end == 0 {
+        if end == block.entries_start() {
             return Ok(());
         }
         let restart = last_restart_before(block, end)?;
         self.kept_keys.clear();
-        let mut at = block.restart_offset(restart)?;
+        let RestartPlace { entry: mut at, value: mut value_start } = block.restart(restart)?;
         self.key.len = 0;
         while at < end {
             let entry = block.entry_at(at)?;
-            apply(&mut self.key, block, &entry, at)?;
-            let (trailer, value) = block.trailer_of(&entry)?;
+            let trailer = apply(&mut self.key, block, &entry, at)?;
+            let value = block.value_at(value_start, entry.value_len)?;
+            value_start = value.end as u64;
             let start = self.kept_keys.len();
             self.kept_keys.extend_from_slice(self.key.as_slice());
             let key = start..self.kept_keys.len();
@@ -248,21 +258,28 @@ impl BlockIter {
 
     fn take_kept(&mut self) -> Result<(), Malformed> {
         let Some(kept) = self.kept.pop() else { return Ok(()) };
-        self.key.set_whole(&self.kept_keys[kept.key]);
+        self.key.set(0, &self.kept_keys, kept.key);
         self.at = kept.at;
         self.end = kept.end;
-        self.stand(kept.trailer, kept.value)
+        self.value = kept.value;
+        self.stand(kept.trailer)
     }
 }
 
-/// Turns the key before `entry` into the key of `entry`.
-#[inline]
-fn apply(key: &mut KeyBuffer, block: &Block, entry: &RawEntry, at: usize) -> Result<(), Malformed> {
+/// Turns the key before `entry` into the key of `entry`, and says what its trailer is.
+#[inline(always)]
+fn apply(
+    key: &mut KeyBuffer,
+    block: &Block,
+    entry: &RawEntry,
+    at: usize,
+) -> Result<u64, Malformed> {
     if entry.shared > key.len {
         return Err(overlong(at));
     }
-    key.set(entry.shared, block.data(), entry.suffix.clone());
-    Ok(())
+    let (trailer, key_end) = block.trailer_of(entry)?;
+    key.set(entry.shared, block.data(), entry.body..key_end);
+    Ok(trailer)
 }
 
 /// The last restart that begins before `end`.
@@ -270,7 +287,7 @@ fn last_restart_before(block: &Block, end: usize) -> Result<usize, Malformed> {
     let (mut low, mut high) = (0, block.restarts());
     while low + 1 < high {
         let middle = low + (high - low) / 2;
-        if block.restart_offset(middle)? < end {
+        if block.restart(middle)?.entry < end {
             low = middle;
         } else {
             high = middle;

@@ -3,17 +3,21 @@
 //! Format of the payload of data blocks, index partitions and the top index:
 //!
 //! ```text
-//! entry*      shared (varint), unshared (varint), rest (varint),
-//!             the user key's last `unshared` bytes, then `rest` bytes: trailer (varint of sequence << 8 | kind), value
+//! values      the entries' values in order, with nothing between them
+//! entry*      shared (varint), rest (varint), value_len (varint), then `rest` bytes: the end of the user key from byte
+//!             `shared` on, the sequence number's bytes (little-endian, none of the highest that are 0), and a byte
+//!             of their number (high half) and the kind (low half)
 //! prefixes    for each restart 8 bytes of its user key from byte `common_len` on, padded with zeros
-//! offsets     for each restart the offset of its entry (4 bytes, little-endian), the first being 0
+//! places      for each restart the offsets of its entry and of its value (4 bytes each, little-endian)
 //! common      up to 255 bytes with which every user key of the block begins
 //! common_len  1 byte: how many they are
 //! restarts    4 bytes, little-endian: how many there are, at least 1
 //! ```
 //!
-//! A restart's entry shares nothing with the one before it. The prefixes are what a search looks at: an array of
-//! numbers, with the common bytes beside it, in place of keys scattered over the block. In an index every entry is a restart, so that it can be reached
+//! The values come first: the first restart's value is at 0, its entry where the values end. A restart's entry shares
+//! nothing with the one before it. The prefixes are what a search looks at: an array of numbers, with the common bytes
+//! beside it, in place of keys scattered over the block; and the entries that are walked from there lie in a cache line
+//! or two, as their values do not stand between them. In an index every entry is a restart, so that it can be reached
 //! by its number; its key is at or above every key below it and below every key of the next.
 //!
 //! Invariants: everything read from the payload is checked when it is used, for a checksum proves only that the bytes
@@ -29,6 +33,7 @@ mod tests;
 use crate::error::Malformed;
 use crate::filter;
 use crate::format::BlockKind;
+use base::prefetch::prefetch;
 use base::{InternalKeyRef, varint};
 use bytes::{Buf, Bytes};
 use std::ops::Range;
@@ -36,21 +41,35 @@ use std::ops::Range;
 const COMMON_LEN_BYTES: usize = 1;
 const COUNT_BYTES: usize = 4;
 const PREFIX_BYTES: usize = 8;
-const OFFSET_BYTES: usize = 4;
+const PLACE_BYTES: usize = 8;
+/// Bytes of a sequence number at most.
+const SEQ_BYTES_MAX: usize = 7;
+const LINE_BYTES: usize = 64;
+/// At most so many lines of a block's end are fetched ahead.
+const FETCHED_LINES: usize = 4;
 /// Bytes that each restart takes beside its entry.
-pub(crate) const RESTART_BYTES: usize = PREFIX_BYTES + OFFSET_BYTES;
+pub(crate) const RESTART_BYTES: usize = PREFIX_BYTES + PLACE_BYTES;
 /// Bytes of a payload beside entries and restarts.
 pub(crate) const SHAPE_BYTES: usize = COMMON_LEN_BYTES + COUNT_BYTES;
 
 /// A block that was read, checked and decompressed. Cloning it copies no contents.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Block {
     data: Bytes,
     kind: BlockKind,
+    /// Where the values end and the entries begin.
+    values_end: u32,
     /// Where the entries end and the prefixes begin.
     entries_end: u32,
     restarts: u32,
     common_len: u8,
+}
+
+/// Where a restart's entry begins, and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RestartPlace {
+    pub(crate) entry: usize,
+    pub(crate) value: u64,
 }
 
 /// One entry as it stands in its block.
@@ -58,16 +77,38 @@ pub struct Block {
 pub(crate) struct RawEntry {
     /// Bytes that its user key takes from the one before it.
     pub(crate) shared: usize,
-    /// Where the rest of its user key stands.
-    pub(crate) suffix: Range<usize>,
-    /// Where the next entry begins.
+    /// Where the rest of its user key begins.
+    pub(crate) body: usize,
+    /// Where the next entry begins. There is a byte at least between the two.
     pub(crate) end: usize,
+    pub(crate) value_len: u32,
+}
+
+impl Clone for Block {
+    /// Shares the contents. Whoever takes a block out of a cache goes on to search it: what is read first is fetched while
+    /// the reference is counted, which nothing passes.
+    #[inline]
+    fn clone(&self) -> Self {
+        if self.kind == BlockKind::Data {
+            fetch_end(self.data.get(self.entries_end()..).unwrap_or_default());
+        }
+        let Self { data, kind, values_end, entries_end, restarts, common_len } = self;
+        Self {
+            data: data.clone(),
+            kind: *kind,
+            values_end: *values_end,
+            entries_end: *entries_end,
+            restarts: *restarts,
+            common_len: *common_len,
+        }
+    }
 }
 
 impl Block {
     /// Takes a decompressed payload.
     pub(crate) fn parse(kind: BlockKind, data: Bytes) -> Result<Self, Malformed> {
-        let mut block = Self { data, kind, entries_end: 0, restarts: 0, common_len: 0 };
+        let mut block =
+            Self { data, kind, values_end: 0, entries_end: 0, restarts: 0, common_len: 0 };
         match kind {
             BlockKind::Data | BlockKind::Index | BlockKind::TopIndex => block.find_shape()?,
             BlockKind::Filter => filter::check(&block.data)?,
@@ -77,7 +118,7 @@ impl Block {
     }
 
     fn find_shape(&mut self) -> Result<(), Malformed> {
-        let shape = || Malformed::new("entries and restarts that fill the block", "others");
+        let shape = || Malformed::new("values, entries and restarts that fill the block", "others");
         let (rest, count) = self.data.split_last_chunk::<COUNT_BYTES>().ok_or_else(shape)?;
         let (rest, &[common_len]) =
             rest.split_last_chunk::<COMMON_LEN_BYTES>().ok_or_else(shape)?;
@@ -87,16 +128,17 @@ impl Block {
             .and_then(|bytes| bytes.checked_add(usize::from(common_len)))
             .and_then(|bytes| rest.len().checked_sub(bytes))
             .ok_or_else(shape)?;
-        if restarts == 0 || entries_end == 0 {
+        if restarts == 0 {
             return Err(shape());
         }
         self.restarts = restarts;
         self.common_len = common_len;
         self.entries_end = u32::try_from(entries_end).map_err(|_| shape())?;
-        let first = self.entry_at(0)?;
-        if self.restart_offset(0)? != 0 || first.shared != 0 {
+        let first = self.restart(0)?;
+        if first.value != 0 || first.entry >= entries_end {
             return Err(shape());
         }
+        self.values_end = first.entry as u32;
         Ok(())
     }
 
@@ -133,6 +175,11 @@ impl Block {
         data
     }
 
+    /// Where the first entry begins.
+    pub(crate) fn entries_start(&self) -> usize {
+        self.values_end as usize
+    }
+
     pub(crate) fn entries_end(&self) -> usize {
         self.entries_end as usize
     }
@@ -148,14 +195,32 @@ impl Block {
         self.data.get(start..start + usize::from(self.common_len)).unwrap_or_default()
     }
 
-    /// Where the entry of restart `number` begins.
+    /// Where the entry of restart `number` and its value begin.
     #[inline]
-    pub(crate) fn restart_offset(&self, number: usize) -> Result<usize, Malformed> {
-        let start = self.entries_end() + self.restarts() * PREFIX_BYTES + number * OFFSET_BYTES;
-        match self.data.get(start..).and_then(|rest| rest.first_chunk::<OFFSET_BYTES>()) {
-            Some(offset) if number < self.restarts() => Ok(u32::from_le_bytes(*offset) as usize),
-            _ => Err(Malformed::new("a restart", format_args!("number {number}"))),
-        }
+    pub(crate) fn restart(&self, number: usize) -> Result<RestartPlace, Malformed> {
+        self.restart_if(number)
+            .ok_or_else(|| Malformed::new("a restart", format_args!("number {number}")))
+    }
+
+    #[inline]
+    fn restart_if(&self, number: usize) -> Option<RestartPlace> {
+        let start = self.entries_end() + self.restarts() * PREFIX_BYTES;
+        let end = start + self.restarts() * PLACE_BYTES;
+        let places: &[[u8; PLACE_BYTES]] = self.data.get(start..end)?.as_chunks().0;
+        let place = u64::from_le_bytes(*places.get(number)?);
+        Some(RestartPlace { entry: place as u32 as usize, value: place >> 32 })
+    }
+
+    /// Where the value of restart `number` begins, or the values end.
+    #[inline]
+    fn value_from(&self, number: usize) -> u64 {
+        self.restart_if(number).map_or(u64::from(self.values_end), |place| place.value)
+    }
+
+    /// Asks for the cache line at byte `at`.
+    #[inline]
+    fn fetch(&self, at: usize) {
+        prefetch(self.data.as_ptr().wrapping_add(at));
     }
 
     /// The prefixes of all restarts.
@@ -167,87 +232,123 @@ impl Block {
     }
 
     /// The entry that begins at `at`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry_at(&self, at: usize) -> Result<RawEntry, Malformed> {
         let entries = &self.data[..self.entries_end()];
-        let (shared, unshared, rest, body) = match entries.get(at..).and_then(<[u8]>::first_chunk) {
-            Some(&[shared, unshared, rest]) if (shared | unshared | rest) < 0x80 => {
-                (usize::from(shared), usize::from(unshared), usize::from(rest), at + 3)
+        let Header { shared, rest, value_len, body } = match entries
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+        {
+            // The usual: one byte, one byte, one or two.
+            Some(&[shared, rest, low, high]) if (shared | rest) < 0x80 && (low & high) < 0x80 => {
+                let has_high = low >> 7;
+                Header {
+                    shared: usize::from(shared),
+                    rest: usize::from(rest),
+                    value_len: u32::from(low & 0x7f)
+                        | ((u32::from(high) << 7) * u32::from(has_high)),
+                    body: at + 3 + usize::from(has_high),
+                }
             }
             _ => long_header(entries, at)?,
         };
-        let key_end = body.checked_add(unshared);
-        let end = key_end.and_then(|key_end| key_end.checked_add(rest));
-        match (key_end, end) {
-            (Some(key_end), Some(end)) if end <= entries.len() => {
-                Ok(RawEntry { shared, suffix: body..key_end, end })
+        match body.checked_add(rest) {
+            Some(end) if rest > 0 && end <= entries.len() => {
+                Ok(RawEntry { shared, body, end, value_len })
             }
             _ => Err(Malformed::new("a whole entry", format_args!("its beginning at byte {at}"))),
         }
     }
 
-    /// The trailer of `entry` and where its value begins.
-    #[inline]
+    /// The trailer of `entry`, and where its user key ends.
+    #[inline(always)]
     pub(crate) fn trailer_of(&self, entry: &RawEntry) -> Result<(u64, usize), Malformed> {
-        let start = entry.suffix.end;
-        // Of at most eight bytes, the usual case, all are taken at once.
-        if let Some(word) = self.data.get(start..).and_then(<[u8]>::first_chunk) {
-            let (trailer, len) = varint_in(u64::from_le_bytes(*word));
-            if len > 0 && len <= entry.end - start {
-                return Ok((trailer, start + len));
-            }
+        let before = &self.data[..entry.end];
+        let word = match before.last_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => short_word(before),
+        };
+        let tag = word >> 56;
+        let len = (tag >> 4) as usize;
+        if len > SEQ_BYTES_MAX || entry.body + len >= entry.end {
+            return Err(Malformed::new(
+                "a sequence number and kind",
+                format_args!("none before byte {}", entry.end),
+            ));
         }
-        self.long_trailer_of(entry)
+        // The number's bytes are those before the tag; two shifts, for one by 64 does nothing.
+        let seq = (word << 8 >> 1) >> (63 - 8 * len);
+        Ok((seq << 8 | tag & 0xf, entry.end - 1 - len))
     }
 
-    #[cold]
-    fn long_trailer_of(&self, entry: &RawEntry) -> Result<(u64, usize), Malformed> {
-        let mut rest = &self.data[entry.suffix.end..entry.end];
-        match varint::get_u64(&mut rest) {
-            Some(trailer) => Ok((trailer, entry.end - rest.len())),
-            None => Err(Malformed::new(
-                "a sequence number and kind",
-                format_args!("none at byte {}", entry.suffix.end),
-            )),
+    /// Where a value of `len` bytes is that begins at `start`.
+    #[inline]
+    pub(crate) fn value_at(&self, start: u64, len: u32) -> Result<Range<usize>, Malformed> {
+        let end = start.saturating_add(u64::from(len));
+        if end > u64::from(self.values_end) {
+            return Err(Malformed::new(
+                "a value that ends where the entries begin, or before",
+                format_args!("{len} bytes at {start}"),
+            ));
         }
+        Ok(start as usize..end as usize)
     }
 
     /// The entry of restart `number` as its key and value. In an index, this is entry `number`.
     pub(crate) fn indexed(&self, number: usize) -> Result<(InternalKeyRef<'_>, &[u8]), Malformed> {
-        let at = self.restart_offset(number)?;
-        let entry = self.entry_at(at)?;
-        let (trailer, value) = self.trailer_of(&entry)?;
-        match InternalKeyRef::from_trailer(&self.data[entry.suffix.clone()], trailer) {
-            Some(key) if entry.shared == 0 => Ok((key, &self.data[value..entry.end])),
-            _ => Err(Malformed::new("a whole key", format_args!("none at byte {at}"))),
+        let place = self.restart(number)?;
+        let entry = self.entry_at(place.entry)?;
+        let (trailer, key_end) = self.trailer_of(&entry)?;
+        let value = self.value_at(place.value, entry.value_len)?;
+        match InternalKeyRef::from_trailer(&self.data[entry.body..key_end], trailer) {
+            Some(key) if entry.shared == 0 => Ok((key, &self.data[value])),
+            _ => Err(Malformed::new("a whole key", format_args!("none at byte {}", place.entry))),
         }
+    }
+
+    /// The value of entry `number` of an index, without a look at the entry: it ends where the next begins.
+    #[inline]
+    pub(crate) fn indexed_value(&self, number: usize) -> Result<&[u8], Malformed> {
+        let (start, end) = (self.restart(number)?.value, self.value_from(number + 1));
+        let value = self.data[..self.entries_start()].get(start as usize..end as usize);
+        value.ok_or_else(|| Malformed::new("a value", format_args!("none at restart {number}")))
     }
 }
 
-/// The varint that `word` begins with and its length; 0 when it is longer than eight bytes.
+/// Asks for the last cache lines of `bytes`, in which a block has what its search looks at first.
 #[inline]
-fn varint_in(word: u64) -> (u64, usize) {
-    let ends = !word & 0x8080_8080_8080_8080;
-    if ends == 0 {
-        return (0, 0);
+pub(crate) fn fetch_end(bytes: &[u8]) {
+    for line in 1..=FETCHED_LINES.min(bytes.len().div_ceil(LINE_BYTES)) {
+        prefetch(bytes.as_ptr().wrapping_add(bytes.len()).wrapping_sub(line * LINE_BYTES));
     }
-    let bits = ends.trailing_zeros() + 1;
-    // The seven bits of each byte, moved together in pairs, then pairs of pairs, then those.
-    let x = word & (u64::MAX >> (64 - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
-    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
-    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
-    let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4);
-    (x, (bits / 8) as usize)
+}
+
+/// What an entry begins with.
+struct Header {
+    shared: usize,
+    rest: usize,
+    value_len: u32,
+    body: usize,
+}
+
+/// The last eight bytes of a block, if it had as many: zeros before those that it has.
+#[cold]
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold((0, 56), |(word, shift), &byte| (word | u64::from(byte) << shift, shift - 8))
+        .0
 }
 
 #[cold]
-fn long_header(entries: &[u8], at: usize) -> Result<(usize, usize, usize, usize), Malformed> {
+fn long_header(entries: &[u8], at: usize) -> Result<Header, Malformed> {
     let header = || {
         let mut input = entries.get(at..)?;
-        let shared = varint::get_u32(&mut input)?;
-        let unshared = varint::get_u32(&mut input)?;
-        let rest = varint::get_u32(&mut input)?;
-        Some((shared as usize, unshared as usize, rest as usize, entries.len() - input.len()))
+        let shared = varint::get_u32(&mut input)? as usize;
+        let rest = varint::get_u32(&mut input)? as usize;
+        let value_len = varint::get_u32(&mut input)?;
+        Some(Header { shared, rest, value_len, body: entries.len() - input.len() })
     };
     header().ok_or_else(|| {
         Malformed::new("an entry's three lengths", format_args!("others at byte {at}"))

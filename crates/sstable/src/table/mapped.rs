@@ -7,7 +7,7 @@
 //! Concurrency: the bits are Relaxed, as nothing is published by them: two threads may verify the same block.
 
 use super::Table;
-use crate::block::Block;
+use crate::block::{Block, fetch_end};
 use crate::cache::BlockCacheHandle;
 use crate::compress;
 use crate::error::Error;
@@ -113,6 +113,7 @@ impl Fetcher {
         handle.check(self.limit).map_err(damaged())?;
         let start = handle.offset as usize;
         let stored = &mapped[start..start + handle.stored_bytes()];
+        fetch_end(stored);
         let is_known = is_trusted && verified.is_set(entry);
         if !is_known && is_alone {
             // It may still be on the disk: then it comes as one read of just its pages, and not a page fault each with

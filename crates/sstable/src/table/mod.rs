@@ -128,7 +128,7 @@ fn partitions_of(top: &Block) -> Result<Box<[Partition]>, Malformed> {
 /// The data block of entry `number` of an index partition.
 #[inline]
 fn data_handle(index: &Block, number: usize) -> Result<Handle, Malformed> {
-    let (_, mut value) = index.indexed(number)?;
+    let mut value = index.indexed_value(number)?;
     match Handle::get(&mut value) {
         Some(handle) if value.is_empty() => Ok(handle),
         _ => Err(Malformed::new("one handle", format_args!("another in entry {number}"))),

@@ -18,7 +18,7 @@ impl Table {
     /// file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the file is not a whole table, [`Error::UnsupportedVersion`] when a newer release wrote
+    /// [`Error::Corrupt`] when the file is not a whole table, [`Error::UnsupportedVersion`] when another release wrote
     /// it, [`Error::Io`] when it cannot be read.
     pub fn open(file: Arc<dyn File>, cache: Option<BlockCacheHandle>) -> Result<Self, Error> {
         let file_bytes = file.len().map_err(Error::io("find the length of"))?;
@@ -79,7 +79,7 @@ fn read_footer(file: &dyn File, tail: &[u8], file_bytes: u64) -> Result<Footer, 
         return Err(damaged(
             offset,
             Malformed::new(
-                "no block of range tombstones in format version 1",
+                "no block of range tombstones in format version 2",
                 format_args!("one at {}", footer.range_deletes.offset),
             ),
         ));

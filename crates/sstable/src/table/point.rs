@@ -224,10 +224,7 @@ impl Table {
             return Ok(None);
         };
         match InternalKeyRef::from_trailer(target.user_key, landing.trailer) {
-            Some(key) => {
-                let value = landing.value..landing.entry.end;
-                Ok(Some(Entry { seq: key.seq, kind: key.kind, value }))
-            }
+            Some(key) => Ok(Some(Entry { seq: key.seq, kind: key.kind, value: landing.value })),
             None => {
                 let code = landing.trailer & 0xff;
                 Err(in_data()(Malformed::new("a kind of entry", format_args!("code {code}"))))

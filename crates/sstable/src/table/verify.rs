@@ -179,6 +179,7 @@ impl Walk<'_> {
         self.sound(handle, BlockKind::Data, block.check_prefixes());
         let mut iter = BlockIter::new();
         let mut restart = 0;
+        let mut values_end = 0;
         iter.set_block(block.clone());
         let mut moved = iter.seek_to_first();
         while moved.is_ok() && iter.is_valid() {
@@ -191,15 +192,22 @@ impl Walk<'_> {
                 let found = format_args!("none of {}", Shown(key.user_key));
                 self.fault(*place, BlockKind::Filter, Malformed::new(expected, found));
             }
-            if block.restart_offset(restart).is_ok_and(|at| at == iter.position()) {
+            if block.restart(restart).is_ok_and(|place| place == iter.place()) {
                 restart += 1;
             }
+            values_end = iter.place().value as usize + iter.value().len();
             moved = iter.next();
         }
+        let is_whole = moved.is_err() || values_end == block.entries_start();
         self.sound(handle, BlockKind::Data, moved);
         if restart != block.restarts() {
             let expected = "restarts that are entries, in order";
             let malformed = Malformed::new(expected, format_args!("another, number {restart}"));
+            self.fault(handle, BlockKind::Data, malformed);
+        }
+        if !is_whole {
+            let expected = "values up to the first entry";
+            let malformed = Malformed::new(expected, format_args!("their end at {values_end}"));
             self.fault(handle, BlockKind::Data, malformed);
         }
     }

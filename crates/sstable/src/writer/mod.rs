@@ -137,8 +137,8 @@ impl TableWriter {
             self.cut_block(Some(key.user_key))?;
         }
         if self.data.is_empty() && self.goes_alone(value) {
-            let [head, tail] = self.data.around(key, value.len());
-            self.alone = Some(self.output.write_parts(BlockKind::Data, [head, value, tail])?);
+            let behind = self.data.behind(key, value.len());
+            self.alone = Some(self.output.write_parts(BlockKind::Data, [value, behind])?);
             self.data.clear();
         } else {
             self.data.add(key, value);

@@ -124,14 +124,14 @@ impl Output {
     pub(super) fn write_parts(
         &mut self,
         kind: BlockKind,
-        parts: [&[u8]; 3],
+        parts: [&[u8]; 2],
     ) -> Result<Handle, Error> {
         let written = self.try_write_parts(kind, parts);
         self.has_failed |= written.is_err();
         written
     }
 
-    fn try_write_parts(&mut self, kind: BlockKind, parts: [&[u8]; 3]) -> Result<Handle, Error> {
+    fn try_write_parts(&mut self, kind: BlockKind, parts: [&[u8]; 2]) -> Result<Handle, Error> {
         let offset = self.offset();
         let found = parts.iter().map(|part| part.len()).sum();
         let Ok(len) = u32::try_from(found) else {
@@ -139,15 +139,13 @@ impl Output {
         };
         let trailer = Trailer { raw_len: len, kind, compression: 0 };
         let sealed = trailer.seal(&parts, Place { offset, salt: self.salt });
-        let [head, middle, tail] = parts;
+        let [value, behind] = parts;
         if self.buffer.len() + found + sealed.len() <= BUFFER_BYTES {
-            [head, middle, tail, &sealed]
-                .iter()
-                .for_each(|part| self.buffer.extend_from_slice(part));
+            [value, behind, &sealed].iter().for_each(|part| self.buffer.extend_from_slice(part));
             return Ok(Handle { offset, len });
         }
         let buffer = std::mem::take(&mut self.buffer);
-        let mut all = [&buffer[..], head, middle, tail, &sealed].map(IoSlice::new);
+        let mut all = [&buffer[..], value, behind, &sealed].map(IoSlice::new);
         let bytes = buffer.len() + found + sealed.len();
         self.write(bytes, |file, at| file.write_parts_at(&mut all, at))?;
         self.buffer = buffer;

@@ -196,10 +196,20 @@ fn errors_say_file_place_and_remedy() {
         assert!(text.contains(part), "{text}");
     }
     let len = bytes.len();
-    bytes[len - 12..len - 8].copy_from_slice(&2u32.to_le_bytes());
-    let error = open(&bytes).unwrap_err();
-    assert!(matches!(error, Error::UnsupportedVersion { found: 2, .. }), "{error:?}");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    for other in [0u32, 1, 3, u32::MAX] {
+        bytes[len - 12..len - 8].copy_from_slice(&other.to_le_bytes());
+        let error = open(&bytes).unwrap_err();
+        assert!(
+            matches!(error, Error::UnsupportedVersion { found, .. } if found == other),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("has format version {other}, this release reads version 2")),
+            "{error}"
+        );
+    }
     let error = open(
         b"#!/bin/sh\nthis is no table at all, but it is longer than a footer would be. Yes.\n",
     );

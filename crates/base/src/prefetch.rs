@@ -2,7 +2,7 @@
 
 /// Asks for the cache line at `at` to be fetched. Any address will do.
 #[inline]
-pub(crate) fn prefetch(at: *const u8) {
+pub fn prefetch(at: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
