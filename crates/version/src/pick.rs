@@ -3,7 +3,8 @@
 //! Algorithm: levels are scored by how far they are above their targets ([`targets`]), and tried from the highest score
 //! of at least 1 down. From level 0 go the oldest free tables with all that overlap them, directly or by way of others,
 //! to the base level; from a deeper level goes the one table that has the least to be merged with, in proportion to its
-//! size. When no level is above its target, tables that are mostly tombstones go (`pick/tombstones.rs`).
+//! size. When no level is above its target, tables that are mostly tombstones go (`pick/tombstones.rs`), and then those
+//! whose merging reads have paid for (`pick/reads.rs`).
 //!
 //! Invariants:
 //! - newer data never sinks below older data of the same key: what leaves level 0 takes every table of level 0 with it
@@ -24,6 +25,7 @@ use crate::table::TableMeta;
 
 mod debt;
 mod options;
+mod reads;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ mod tombstones;
 
 pub use debt::{DebtLimits, Progress, debt_score, pending_compaction_bytes};
 pub use options::{CompactionOptions, OptionError};
+pub use reads::pick_reads;
 pub use targets::{Targets, targets};
 
 /// Why a compaction was picked.
@@ -44,6 +47,8 @@ pub enum CompactionReason {
     LevelBytes,
     /// A table is mostly tombstones.
     Tombstones,
+    /// Reads have looked into its tables in vain as often as it is worth.
+    Reads,
     /// It was asked for.
     Manual,
 }
@@ -55,6 +60,7 @@ impl fmt::Display for CompactionReason {
             Self::Level0Bytes => "level 0 has too many bytes",
             Self::LevelBytes => "the level is above its target",
             Self::Tombstones => "a table is mostly tombstones",
+            Self::Reads => "reads have paid for it",
             Self::Manual => "asked for",
         })
     }
@@ -70,7 +76,7 @@ pub struct Compaction<H> {
     pub inputs: [Vec<SharedTable<H>>; 2],
     /// Why it was picked.
     pub reason: CompactionReason,
-    /// The level's score: its size by its target.
+    /// The level's score: its size by its target. Of one that reads have paid for, what they paid by what it costs.
     pub score: f64,
     /// Whether the one table can go to the output level as it is.
     pub is_trivial_move: bool,

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::levels::Family;
+use crate::table::TableFile;
 use crate::testing::{key, shared, table};
 
 fn no_levels() -> FamilyLevels<()> {
@@ -26,6 +27,8 @@ struct Store {
     table_bytes: u64,
     next: u64,
     running: BTreeMap<char, Compaction<()>>,
+    /// What reads have paid, by table.
+    paid: HashMap<FileNumber, u64>,
 }
 
 /// `3[a-f]=100` or `9[a-z]@50=100:1/10`: number, keys, sequence number (otherwise the number), bytes, and how many of the
@@ -77,6 +80,7 @@ impl Store {
             table_bytes: u64::MAX,
             next: 100,
             running: BTreeMap::new(),
+            paid: HashMap::new(),
         }
     }
 
@@ -108,6 +112,12 @@ impl Store {
 
     fn pick(&self) -> Option<Compaction<()>> {
         pick_compaction(&self.levels, &self.options, &self.claims())
+    }
+
+    fn pick_reads(&self) -> Option<Compaction<()>> {
+        let paid =
+            |table: &TableFile<()>| self.paid.get(&table.meta.number).copied().unwrap_or_default();
+        pick_reads(&self.levels, &self.options, &self.claims(), paid)
     }
 
     /// Starts a job under the next free letter.
@@ -223,6 +233,18 @@ impl Store {
                 let picked = self.pick();
                 return self.start(picked);
             }
+            // `5=300`: so many KiB were paid for table 5, in all.
+            "paid" => {
+                for argument in arguments {
+                    let (number, kib) = argument.split_once('=').expect(argument);
+                    let number = FileNumber::new(number.parse().expect(argument));
+                    self.paid.insert(number, kib.parse::<u64>().expect(argument) << 10);
+                }
+            }
+            "reads" => {
+                let picked = self.pick_reads();
+                return self.start(picked);
+            }
             "range" => {
                 let [level, first, last] = arguments else { panic!("{command}") };
                 let (first, last) = (first.as_bytes(), last.as_bytes());
@@ -275,7 +297,7 @@ macro_rules! data_driven {
     )*};
 }
 
-data_driven!(level0, deeper_levels, dynamic_levels, side_by_side, manual, debt, tombstones);
+data_driven!(level0, deeper_levels, dynamic_levels, side_by_side, manual, debt, tombstones, reads);
 
 #[test]
 fn options_outside_their_bounds_are_named() {
@@ -383,6 +405,12 @@ impl Model {
         is_picked
     }
 
+    /// As if reads had paid for anything.
+    fn start_for_reads(&mut self) {
+        let claims: Vec<Claim> = self.running.iter().map(Compaction::claim).collect();
+        self.running.extend(pick_reads(&self.levels, &self.options, &claims, |_| u64::MAX));
+    }
+
     fn finish(&mut self, job: usize) {
         let done = self.running.swap_remove(job);
         let claim = done.claim();
@@ -436,7 +464,8 @@ proptest! {
         for (what, keys, job) in steps {
             match what {
                 0..=3 => model.flush(&keys),
-                4..=6 => drop(model.start()),
+                4..=5 => drop(model.start()),
+                6 => model.start_for_reads(),
                 7 if !model.running.is_empty() => drop(model.running.swap_remove(job % model.running.len())),
                 _ if !model.running.is_empty() => model.finish(job % model.running.len()),
                 _ => {}
