@@ -82,6 +82,10 @@ pub struct Options {
     pub target_file_size_base: u64,
     /// Size of level 1; each deeper level is ten times as large. Default: 128 MiB.
     pub max_bytes_for_level_base: u64,
+    /// Merge tables that reads look into in vain again and again, though no level is above its target: when the reads
+    /// since the database was opened have cost about what the merging will, and nothing else is to be compacted. What is
+    /// only written is never rewritten for it. Default: true.
+    pub read_triggered_compaction: bool,
     /// The most of the budget that the cache for blocks of tables may hold; `None`: what the others leave, and 64 MiB
     /// where there is no budget. 0: nothing is cached. Default: `None`.
     pub block_cache_bytes: Option<u64>,
@@ -140,6 +144,7 @@ impl Default for Options {
             rate_limiter: None,
             target_file_size_base: 32 * MIB,
             max_bytes_for_level_base: 128 * MIB,
+            read_triggered_compaction: true,
             block_cache_bytes: None,
             allow_mmap_reads: false,
             max_open_tables: 512,

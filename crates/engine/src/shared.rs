@@ -194,6 +194,8 @@ impl Shared {
             compaction_read_bytes: read(&counters.compaction_read_bytes),
             compaction_bytes: read(&counters.compaction_bytes),
             compactions: read(&counters.compactions),
+            read_compactions: read(&counters.read_compactions),
+            read_compaction_bytes: read(&counters.read_compaction_bytes),
             compaction_failures: read(&counters.compaction_failures),
             levels,
             memtables: view.families.iter().map(|family| family.memtables.len() as u64).sum(),

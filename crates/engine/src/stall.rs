@@ -80,6 +80,12 @@ impl Gate {
         StallCause::ALL.get(usize::from(at)).copied()
     }
 
+    /// Whether nobody has to wait or is slowed.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.stop().is_none() && self.throttle.bytes_per_second().is_infinite()
+    }
+
     fn time(&self) -> Duration {
         now().duration_since(self.epoch)
     }
@@ -121,7 +127,7 @@ impl Shared {
     /// Step 1 of a write: waits where compaction is behind. Two atomic loads where it is not.
     #[inline]
     pub(crate) fn pace(&self, bytes: usize, options: &WriteOptions) -> Result<(), Error> {
-        if self.gate.stop().is_none() && self.gate.throttle.bytes_per_second().is_infinite() {
+        if self.gate.is_open() {
             return Ok(());
         }
         self.pace_slowly(bytes, options)
@@ -167,7 +173,7 @@ impl<'a> Pacing<'a> {
         options: &WriteOptions,
     ) -> Result<Option<Self>, Error> {
         let gate = &shared.gate;
-        if gate.stop().is_none() && gate.throttle.bytes_per_second().is_infinite() {
+        if gate.is_open() {
             return Ok(None);
         }
         shared.check_patience(bytes, options)?;

@@ -114,6 +114,10 @@ pub struct Stats {
     pub compaction_bytes: u64,
     /// Compactions installed.
     pub compactions: u64,
+    /// Of those, the ones that reads have paid for (`Options::read_triggered_compaction`).
+    pub read_compactions: u64,
+    /// Bytes of tables written by those.
+    pub read_compaction_bytes: u64,
     /// Compactions that failed and were tried again.
     pub compaction_failures: u64,
     /// The levels of all column families, added up.
@@ -173,6 +177,8 @@ pub(crate) struct Counters {
     pub(crate) compaction_read_bytes: AtomicU64,
     pub(crate) compaction_bytes: AtomicU64,
     pub(crate) compactions: AtomicU64,
+    pub(crate) read_compactions: AtomicU64,
+    pub(crate) read_compaction_bytes: AtomicU64,
     pub(crate) compaction_failures: AtomicU64,
     stalls: [StallCounter; StallCause::ALL.len()],
 }

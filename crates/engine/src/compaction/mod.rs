@@ -1,11 +1,10 @@
 //! Compaction: tables are merged into the next level, and versions that no snapshot sees are left behind.
 //!
-//! What to compact is decided by `version::pick`, purely; here it is done: merge the inputs, write tables of the target
+//! What to compact is decided by `version::pick`, purely, and which of it first in `choose.rs`; here it is done: merge the inputs, write tables of the target
 //! size (all versions of a key in one table), sync them and the directory, install the change with one manifest edit.
 //! If anything fails, or the engine closes, the new tables are removed, the inputs stay what they are, and the job is
 //! picked again.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use base::{Cursor, FamilyId};
 use credit::limiter::Priority;
 use sstable::Compression;
 use version::VersionEdit;
-use version::pick::{Compaction, pick_compaction, pick_range, targets};
+use version::pick::{Compaction, CompactionReason, targets};
 
 use crate::budget::JobCharge;
 use crate::error::Error;
@@ -23,20 +22,15 @@ use crate::read::level::{LevelCursor, SCAN_ONCE};
 use crate::read::merge::{Child, MergeCursor};
 use crate::retention::Retention;
 use crate::shared::Shared;
-use crate::stats::{add, read};
+use crate::stats::add;
 use crate::tables::{TableHandle, Version};
+
+mod choose;
+
+pub(crate) use choose::ManualCompactions;
 
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-
-/// Compactions that somebody asked for: whole families, each worked down level by level.
-#[derive(Debug, Default)]
-pub(crate) struct ManualCompactions {
-    waiting: VecDeque<(u64, FamilyId)>,
-    next: u64,
-    /// Requests up to here (exclusive) are done.
-    done: u64,
-}
 
 struct Job {
     family: FamilyId,
@@ -72,59 +66,6 @@ pub(crate) fn run(shared: &Shared) {
 }
 
 impl Shared {
-    /// Compacts all of a family, one level after the other, and waits for it.
-    pub(crate) fn compact_family(&self, family: FamilyId) -> Result<(), Error> {
-        let request = {
-            let mut manual = self.manual.lock();
-            let request = manual.next;
-            manual.next += 1;
-            manual.waiting.push_back((request, family));
-            request
-        };
-        let failures = read(&self.counters.compaction_failures);
-        self.compaction_signal.notify();
-        loop {
-            let epoch = self.progress.epoch();
-            self.health.check_writable()?;
-            {
-                let manual = self.manual.lock();
-                if manual.done > request {
-                    return Ok(());
-                }
-            }
-            self.check_compaction(failures)?;
-            self.progress.wait_past(epoch, None);
-        }
-    }
-
-    /// Waits until nothing is due and nothing runs.
-    pub(crate) fn wait_for_compaction(&self) -> Result<(), Error> {
-        let options = self.options.compaction();
-        let failures = read(&self.counters.compaction_failures);
-        loop {
-            let epoch = self.progress.epoch();
-            self.health.check_writable()?;
-            let version = self.versions.current();
-            if version.families().all(|f| pick_compaction(f.levels(), &options, &[]).is_none()) {
-                return Ok(());
-            }
-            drop(version);
-            self.check_compaction(failures)?;
-            self.compaction_signal.notify();
-            self.progress.wait_past(epoch, None);
-        }
-    }
-
-    /// Refuses when a compaction has failed since there were `failures` of them.
-    fn check_compaction(&self, failures: u64) -> Result<(), Error> {
-        if read(&self.counters.compaction_failures) > failures
-            && let Some(source) = self.health.last_compaction_failure()
-        {
-            return Err(Error::CompactionFailing { source });
-        }
-        Ok(())
-    }
-
     fn compaction_failed(&self, error: Error) {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
@@ -135,67 +76,28 @@ impl Shared {
         self.progress.notify();
     }
 
-    /// What to do next: what is due by itself first, then what somebody asked for.
-    fn pick_job(&self) -> Option<Job> {
-        if self.health.has_failed() {
-            return None;
-        }
-        let options = self.options.compaction();
-        let version = self.versions.current();
-        let due = version.families().filter_map(|family| {
-            let compaction = pick_compaction(family.levels(), &options, &[])?;
-            Some((family.id(), compaction))
-        });
-        // The family that is furthest behind.
-        let due = due.max_by(|(_, a), (_, b)| a.score.total_cmp(&b.score));
-        if let Some((family, compaction)) = due {
-            return Some(Job { family, version, compaction });
-        }
-        self.pick_manual(version)
-    }
-
-    /// The next step of the oldest request; requests with nothing left to do are done.
-    fn pick_manual(&self, version: Arc<Version>) -> Option<Job> {
-        let options = self.options.compaction();
-        let mut is_news = false;
-        let mut manual = self.manual.lock();
-        while let Some(&(request, family)) = manual.waiting.front() {
-            let step = version.levels(family).and_then(|levels| {
-                // Every level that has a table, but the last.
-                let upper =
-                    (0..levels.depth().saturating_sub(1)).chain((levels.depth() == 1).then_some(0));
-                let level = upper.into_iter().find(|&level| !levels.level(level).is_empty())?;
-                let tables = levels.level(level);
-                let first = tables.iter().map(|table| &table.meta.smallest.user_key).min()?;
-                let last = tables.iter().map(|table| &table.meta.largest.user_key).max()?;
-                pick_range(levels, &options, &[], level, first, last)
-            });
-            if let Some(compaction) = step {
-                drop(manual);
-                if is_news {
-                    self.progress.notify();
-                }
-                return Some(Job { family, version, compaction });
-            }
-            manual.waiting.pop_front();
-            manual.done = request + 1;
-            is_news = true;
-        }
-        drop(manual);
-        if is_news {
-            self.progress.notify();
-        }
-        None
-    }
-
     fn compact_job(&self, job: Job) -> Result<(), Error> {
-        let Job { family, version, compaction } = &job;
+        let done = self.compact(&job);
+        if job.compaction.reason == CompactionReason::Reads {
+            // Spent, for whatever came of it: what nobody needs at once is not tried again and again.
+            for table in &job.compaction.inputs[0] {
+                table.handle.account.close();
+            }
+        }
+        drop(job);
+        done?;
+        self.progress.notify();
+        Ok(())
+    }
+
+    fn compact(&self, Job { family, version, compaction }: &Job) -> Result<(), Error> {
         let since = now();
         tracing::debug!(%family, ?compaction, "a compaction begins");
         let (from, to) = (compaction.level as u32, compaction.output_level as u32);
         let mut edit = VersionEdit::default();
         let mut handles = Vec::new();
         let mut written = Unapplied::new(&self.tables);
+        let mut written_bytes = 0;
         if self.moves(version, *family, compaction) {
             for table in compaction.tables() {
                 edit.move_table(*family, from, to, &table.meta);
@@ -209,7 +111,9 @@ impl Shared {
             handles = written.open()?;
             edit.added_tables
                 .extend(written.tables().iter().map(|meta| (*family, to, meta.clone())));
+            written_bytes = written.tables().iter().map(|meta| meta.file_bytes).sum();
             add(&self.counters.compaction_read_bytes, compaction.input_bytes());
+            add(&self.counters.compaction_bytes, written_bytes);
         }
         if compaction.level == 0 {
             let bytes = compaction.inputs[0].iter().map(|table| table.meta.file_bytes).sum();
@@ -218,8 +122,10 @@ impl Shared {
         self.install_compaction(edit, handles, written)?;
         self.walks.revoke();
         add(&self.counters.compactions, 1);
-        drop(job);
-        self.progress.notify();
+        if compaction.reason == CompactionReason::Reads {
+            add(&self.counters.read_compactions, 1);
+            add(&self.counters.read_compaction_bytes, written_bytes);
+        }
         Ok(())
     }
 
@@ -303,7 +209,6 @@ impl Shared {
         if !written.tables().is_empty() {
             self.tables.sync_dir()?;
         }
-        add(&self.counters.compaction_bytes, written.tables().iter().map(|t| t.file_bytes).sum());
         Ok(())
     }
 

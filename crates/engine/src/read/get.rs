@@ -83,6 +83,7 @@ impl Shared {
             }
         }
         let mut take = Some(take);
+        let mut asked = 0;
         for file in levels.tables_for(key) {
             check_deadline(how.deadline)?;
             let reader = self.tables.reader(file)?;
@@ -90,10 +91,13 @@ impl Shared {
                 let take = take.take().filter(|_| live(found.kind))?;
                 Some(take(Lent::Table(found)))
             })?;
+            asked += 1;
             if let Some(value) = found {
+                self.pay_for_get(levels, key, asked);
                 return Ok(value);
             }
         }
+        self.pay_for_get(levels, key, asked);
         Ok(None)
     }
 
@@ -148,14 +152,18 @@ impl Many<'_> {
     ) -> Result<(), Error> {
         for level in 0..levels.depth() {
             let mut from = 0;
-            for file in levels.level(level) {
+            let is_last = level + 1 == levels.depth();
+            for (at, file) in levels.level(level).iter().enumerate() {
                 // The tables of a deeper level follow one another, as the keys do.
                 let rest = if level == 0 { 0 } else { from };
                 let first = &*file.meta.smallest.user_key;
                 let last = &*file.meta.largest.user_key;
                 let start = rest + pending[rest..].partition_point(|wanted| wanted.key < first);
                 let end = start + pending[start..].partition_point(|wanted| wanted.key <= last);
-                self.ask(file, &mut pending[start..end])?;
+                let count = self.ask(file, &mut pending[start..end])?;
+                if !is_last || (level == 0 && at + 1 < levels.level(0).len()) {
+                    self.shared.pay_for_gets(file, end - start - count);
+                }
                 from = end;
                 if level == 0 {
                     pending.retain(|wanted| !wanted.is_done);
@@ -171,9 +179,10 @@ impl Many<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, file: &TableFile, wanted: &mut [Wanted<'_>]) -> Result<(), Error> {
+    /// Asks one table; how many of the keys it had.
+    fn ask(&mut self, file: &TableFile, wanted: &mut [Wanted<'_>]) -> Result<usize, Error> {
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         check_deadline(self.how.deadline)?;
         let reader = self.shared.tables.reader(file)?;
@@ -187,7 +196,7 @@ impl Many<'_> {
         for &place in &self.places {
             wanted[place].is_done = true;
         }
-        Ok(())
+        Ok(self.places.len())
     }
 }
 

@@ -166,6 +166,8 @@ fn fill(
     let goes_on = parts.going.take() == Some(direction);
     let mut walk =
         walk_for(shared, &parts.slot, parts.family, &reading, how.tables, direction, goes_on)?;
+    let near = if direction == Direction::Forward { lower } else { upper };
+    shared.pay_for_batch(&walk.view, parts.family, near, goes_on);
     let (batch, is_read) = match direction {
         Direction::Forward => {
             parts.front.clear();

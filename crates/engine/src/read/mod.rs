@@ -9,6 +9,7 @@ pub(crate) mod iter;
 pub(crate) mod level;
 pub(crate) mod merge;
 pub(crate) mod options;
+pub(crate) mod paid;
 pub(crate) mod scan;
 mod verify;
 pub(crate) mod view;

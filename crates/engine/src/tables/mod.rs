@@ -18,15 +18,17 @@ use vfs::{Access, File, Fs};
 use crate::budget::Budget;
 use crate::error::Error;
 use crate::options::Options;
+use crate::read::paid::Account;
 use crate::tables::cache::Blocks;
 use crate::tables::readers::{Place, Readers, TableCache};
 
 pub(crate) use crate::tables::readers::Reader;
 
-/// A table of a version: the place of its reader.
+/// A table of a version: the place of its reader, and what reads have paid for it.
 #[derive(Debug, Default)]
 pub(crate) struct TableHandle {
     place: Arc<Place>,
+    pub(crate) account: Account,
 }
 
 /// A table file in a version.

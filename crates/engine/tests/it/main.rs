@@ -17,6 +17,7 @@ mod memory;
 mod misuse;
 mod model;
 mod passing;
+mod paying;
 mod readers;
 mod recovery;
 mod sim;
