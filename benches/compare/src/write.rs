@@ -160,10 +160,15 @@ fn batches<'a>(
 /// Flushes, and waits until the process has nothing to do any more, whatever the engine's threads
 /// are about: until it has used almost no processor time for a while.
 pub(crate) fn settle(engine: &dyn Engine) -> Result<()> {
+    engine.flush()?;
+    wait_until_quiet()
+}
+
+/// Waits until this process, whose caller does nothing, needs hardly any processor time.
+pub(crate) fn wait_until_quiet() -> Result<()> {
     const LOOK: Duration = Duration::from_millis(100);
     const QUIET_LOOKS: u32 = 4;
     const LOOKS_MAX: u32 = 1200;
-    engine.flush()?;
     let (mut quiet, mut before) = (0, crate::process::cpu_seconds());
     for _ in 0..LOOKS_MAX {
         std::thread::sleep(LOOK);
@@ -175,7 +180,7 @@ pub(crate) fn settle(engine: &dyn Engine) -> Result<()> {
         }
         before = now;
     }
-    Err(Error::from("the engine was still busy two minutes after the load"))
+    Err(Error::from("the engine was still busy after two minutes"))
 }
 
 #[cfg(test)]
