@@ -1,5 +1,6 @@
 //! Walking a table both ways.
 
+use super::bounds::{Bounds, Window, before};
 use super::fetch::BlockPlace;
 use super::readahead::{Direction, Readahead};
 use super::{Table, data_handle};
@@ -17,6 +18,9 @@ use std::sync::Arc;
 pub struct TableCursor {
     table: Arc<Table>,
     options: ScanOptions,
+    bounds: Bounds,
+    /// What of the current partition is within the bounds, once it was asked for.
+    window: Option<Window>,
     /// The partition that `index` is, if there is one.
     partition: usize,
     index: Option<(Block, Handle)>,
@@ -41,6 +45,8 @@ impl TableCursor {
         Self {
             table,
             options,
+            bounds: Bounds::default(),
+            window: None,
             partition: 0,
             index: None,
             entry: 0,
@@ -48,6 +54,19 @@ impl TableCursor {
             data: BlockIter::new(),
             readahead: Readahead::new(options.readahead_bytes),
         }
+    }
+
+    /// From the next seek on, the cursor is wanted for user keys from `lower` on and below `upper` alone; until then it
+    /// stands nowhere.
+    ///
+    /// That saves reads: a data block that lies wholly beyond a bound, as far as the index tells, is neither read nor
+    /// announced; where it would be entered, the cursor stands nowhere. A seek from beyond a bound leads to the first or last
+    /// entry within, or nowhere. What lies beyond but in a block that was read for others may still be met: whoever sets
+    /// bounds looks at the keys all the same.
+    pub fn set_bounds(&mut self, lower: Option<Bytes>, upper: Option<Bytes>) {
+        self.leave();
+        self.index = None;
+        self.bounds = Bounds::new(&self.table, lower, upper);
     }
 
     /// The value it stands on, without copying it; the handle keeps the whole block in memory. Called only while
@@ -68,6 +87,10 @@ impl TableCursor {
         &mut self,
         movement: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if self.bounds.exclude_all {
+            self.leave();
+            return Ok(());
+        }
         let moved = movement(self);
         if moved.is_err() {
             self.leave();
@@ -98,9 +121,23 @@ impl TableCursor {
         self.leave();
         self.index = None;
         let index = self.table.index_partition(number, &mut None)?.clone();
+        let place = self.table.partitions[number].index;
+        self.window = None;
         self.partition = number;
-        self.index = Some((index, self.table.partitions[number].index));
+        self.index = Some((index, place));
         Ok(())
+    }
+
+    /// What of the current partition is within the bounds: asked for when a walk goes from block to block, not by a seek.
+    fn window(&mut self) -> Result<&Window, Error> {
+        let window = match (self.window.take(), &self.index) {
+            (Some(window), _) => window,
+            (None, Some((index, place))) => {
+                self.bounds.window(&self.table, self.partition, index, *place)?
+            }
+            (None, None) => Window::default(),
+        };
+        Ok(self.window.insert(window))
     }
 
     fn handle_at(&self, entry: usize) -> Result<Handle, Error> {
@@ -117,11 +154,14 @@ impl TableCursor {
         let handle = self.handle_at(entry)?;
         if self.loaded != Some(handle) {
             self.leave();
-            let fetcher = &self.table.fetcher;
-            let block = match fetcher.cached_data(handle) {
+            let block = match self.table.fetcher.cached_data(handle) {
                 Some(block) => block,
                 None => {
-                    self.readahead.reads(handle, &*fetcher.file, fetcher.limit);
+                    if self.readahead.is_going() {
+                        let span = self.window()?.span.clone();
+                        self.readahead.reads(handle, &*self.table.fetcher.file, &span);
+                    }
+                    let fetcher = &self.table.fetcher;
                     let verified = &self.table.partitions[self.partition].verified;
                     let (blocks, is_trusted) = (self.blocks(), !self.options.verify_again);
                     let place = BlockPlace { entry, blocks, verified, is_trusted, is_alone: false };
@@ -138,6 +178,11 @@ impl TableCursor {
     /// Goes to the first entry of the block after this one, if there is one.
     fn enter_next_block(&mut self) -> Result<(), Error> {
         let direction = Some(Direction::Forward);
+        let next = self.entry + 1;
+        if self.window()?.ends_at(next) {
+            self.leave();
+            return Ok(());
+        }
         if self.entry + 1 < self.blocks() {
             self.load_block(self.entry + 1, direction)?;
         } else if self.partition + 1 < self.table.partitions.len() {
@@ -153,6 +198,11 @@ impl TableCursor {
     /// Goes to the last entry of the block before this one, if there is one.
     fn enter_previous_block(&mut self) -> Result<(), Error> {
         let direction = Some(Direction::Backward);
+        let entry = self.entry;
+        if self.window()?.begins_at(entry) {
+            self.leave();
+            return Ok(());
+        }
         if self.entry > 0 {
             self.load_block(self.entry - 1, direction)?;
         } else if self.partition > 0 {
@@ -166,22 +216,30 @@ impl TableCursor {
     }
 
     fn go_to_first(&mut self) -> Result<(), Error> {
+        if let Some(lower) = self.bounds.lower.clone() {
+            return self.go_to(before(&lower));
+        }
         self.load_partition(0)?;
         self.load_block(0, None)?;
         self.data.seek_to_first().map_err(self.in_data())
     }
 
     fn go_to_last(&mut self) -> Result<(), Error> {
+        if let Some(upper) = self.bounds.upper.clone() {
+            return self.go_to_before(before(&upper));
+        }
+        self.go_to_end()
+    }
+
+    fn go_to_end(&mut self) -> Result<(), Error> {
         self.load_partition(self.table.partitions.len().saturating_sub(1))?;
         self.load_block(self.blocks().saturating_sub(1), None)?;
         self.data.seek_to_last().map_err(self.in_data())
     }
 
-    fn go_to(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
-        let Some(partition) = self.table.partition_for(target)? else {
-            self.leave();
-            return Ok(());
-        };
+    /// Goes to the first entry that is `target` or above, or nowhere, in the only block of partition `partition` that can
+    /// hold the target.
+    fn find(&mut self, partition: usize, target: InternalKeyRef<'_>) -> Result<(), Error> {
         self.load_partition(partition)?;
         let entry = match &self.index {
             Some((index, place)) => index
@@ -190,9 +248,27 @@ impl TableCursor {
             None => 0,
         };
         self.load_block(entry, None)?;
-        self.data.seek(target).map_err(self.in_data())?;
+        self.data.seek(target).map_err(self.in_data())
+    }
+
+    fn go_to(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let Some(partition) = self.table.partition_for(target)? else {
+            self.leave();
+            return Ok(());
+        };
+        self.find(partition, target)?;
         // The target may lie between the block's last key and its separator.
         if self.data.is_valid() { Ok(()) } else { self.enter_next_block() }
+    }
+
+    /// Goes to the last entry that is `target` or below.
+    fn go_to_before(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
+        let Some(partition) = self.table.partition_for(target)? else { return self.go_to_end() };
+        self.find(partition, target)?;
+        if !self.data.is_valid() {
+            return self.data.seek_to_last().map_err(self.in_data());
+        }
+        if self.data.key() == target { Ok(()) } else { self.prev() }
     }
 }
 
@@ -213,16 +289,28 @@ impl Cursor for TableCursor {
     }
 
     fn seek(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
-        self.guarded(|cursor| cursor.go_to(target))
+        self.guarded(|cursor| {
+            if cursor.bounds.is_beyond(target.user_key) {
+                cursor.leave();
+                Ok(())
+            } else if cursor.bounds.is_below(target.user_key) {
+                cursor.go_to_first()
+            } else {
+                cursor.go_to(target)
+            }
+        })
     }
 
     fn seek_for_prev(&mut self, target: InternalKeyRef<'_>) -> Result<(), Error> {
         self.guarded(|cursor| {
-            cursor.go_to(target)?;
-            if !cursor.is_valid() {
-                return cursor.go_to_last();
+            if cursor.bounds.is_below(target.user_key) {
+                cursor.leave();
+                Ok(())
+            } else if cursor.bounds.is_beyond(target.user_key) {
+                cursor.go_to_last()
+            } else {
+                cursor.go_to_before(target)
             }
-            if cursor.key() == target { Ok(()) } else { cursor.prev() }
         })
     }
 

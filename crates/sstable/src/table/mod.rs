@@ -7,6 +7,7 @@
 //!
 //! Concurrency: nothing in a table changes once it is open but for partitions being kept, each once; nobody waits.
 
+mod bounds;
 mod cursor;
 mod fetch;
 mod kept;

@@ -7,6 +7,7 @@
 //! of it, cost a third more when the file was in the page cache; and the buffer was more memory that nobody had charged.)
 
 use crate::format::Handle;
+use std::ops::Range;
 use vfs::File;
 
 const FIRST_BYTES: u64 = 64 << 10;
@@ -66,20 +67,21 @@ impl Readahead {
         };
     }
 
-    /// The block at `handle` is read now: announces what comes after it, if it is time, in the part of `file` that ends
-    /// at `limit`.
-    pub(super) fn reads(&mut self, handle: Handle, file: &dyn File, limit: u64) {
-        if self.run < RUN || self.bytes_max == 0 {
-            return;
-        }
+    /// Whether the scan is taken to go on, and anything may be announced.
+    pub(super) fn is_going(&self) -> bool {
+        self.run >= RUN && self.bytes_max > 0
+    }
+
+    /// The block at `handle` is read now, by a scan that is going: announces what comes after it, if it is time, in the part `span` of `file`.
+    pub(super) fn reads(&mut self, handle: Handle, file: &dyn File, span: &Range<u64>) {
         let (start, end) = match self.direction {
             Direction::Forward if handle.offset >= self.trigger => {
                 let start = self.told.max(handle.offset);
-                (start, start.saturating_add(self.stretch_bytes).min(limit))
+                (start, start.saturating_add(self.stretch_bytes).min(span.end))
             }
             Direction::Backward if handle.offset <= self.trigger => {
-                let end = self.told.min(handle.end().unwrap_or(limit)).min(limit);
-                (end.saturating_sub(self.stretch_bytes), end)
+                let end = self.told.min(handle.end().unwrap_or(span.end)).min(span.end);
+                (end.saturating_sub(self.stretch_bytes).max(span.start), end)
             }
             _ => return,
         };

@@ -1,5 +1,6 @@
 //! The integration tests of table files.
 
+mod bounds;
 mod common;
 mod damage;
 mod golden;

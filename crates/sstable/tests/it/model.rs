@@ -13,7 +13,7 @@ use vfs::Fs;
 use vfs::sim::SimFs;
 
 /// Keys with long common beginnings, zeros, empty ones and neighbours.
-fn user_key() -> impl Strategy<Value = Vec<u8>> {
+pub fn user_key() -> impl Strategy<Value = Vec<u8>> {
     let letter = prop_oneof![Just(0u8), Just(b'a'), Just(b'b'), Just(255)];
     prop_oneof![
         4 => prop::collection::vec(letter, 0..6),
@@ -27,7 +27,7 @@ fn user_key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn internal_key() -> impl Strategy<Value = InternalKey> {
+pub fn internal_key() -> impl Strategy<Value = InternalKey> {
     let seq = prop_oneof![4 => 0u64..6, 1 => any::<u64>().prop_map(|n| n >> 8)];
     (user_key(), seq, 0u8..4)
         .prop_map(|(user_key, seq, kind)| key(&user_key, seq, ValueKind::try_from(kind).unwrap()))
@@ -41,12 +41,12 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn entries() -> impl Strategy<Value = Vec<Entry>> {
+pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
     prop::collection::btree_map(internal_key(), value(), 1..250)
         .prop_map(|entries| entries.into_iter().collect())
 }
 
-fn options() -> impl Strategy<Value = TableOptions> {
+pub fn options() -> impl Strategy<Value = TableOptions> {
     let compression = prop_oneof![
         Just(Compression::None),
         Just(Compression::Lz4),
