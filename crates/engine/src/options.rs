@@ -89,6 +89,10 @@ pub struct Options {
     /// The most of the budget that the cache for blocks of tables may hold; `None`: what the others leave, and 64 MiB
     /// where there is no budget. 0: nothing is cached. Default: `None`.
     pub block_cache_bytes: Option<u64>,
+    /// Whether a point read that finds its block neither in the cache nor room for it there keeps the record that it was
+    /// after, a value of up to some two KiB, in place of the block: many more of the keys that are asked for often have
+    /// room in the same memory. Not where tables are mapped. Default: true.
+    pub cache_records: bool,
     /// Read tables that are not compressed through a mapping of their files into memory: their data blocks are neither
     /// copied nor put into the block cache, and a value that is kept keeps the mapping, and with it the room on the disk of a
     /// table that was compacted away. Their pages are the system's page cache, resident but reclaimed at need, and the
@@ -146,6 +150,7 @@ impl Default for Options {
             max_bytes_for_level_base: 128 * MIB,
             read_triggered_compaction: true,
             block_cache_bytes: None,
+            cache_records: true,
             allow_mmap_reads: false,
             max_open_tables: 512,
             block_size: 16 << 10,

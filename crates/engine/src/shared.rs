@@ -203,6 +203,8 @@ impl Shared {
             memory_bytes: self.budget.held_bytes(),
             block_cache_bytes: tables.cached_bytes,
             block_cache_charged_bytes: tables.granted_bytes,
+            cached_record_bytes: tables.records.0,
+            cached_record_hits: tables.records.1,
             block_cache_hits: tables.looked_up.0,
             block_cache_misses: tables.looked_up.1,
             open_tables: tables.open_tables,

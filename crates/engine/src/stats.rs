@@ -128,8 +128,12 @@ pub struct Stats {
     pub memory_budget: Option<u64>,
     /// What is charged to it now.
     pub memory_bytes: u64,
-    /// What the blocks in the block cache take, overhead included.
+    /// What blocks and records in the block cache take, overhead included.
     pub block_cache_bytes: u64,
+    /// What the records of these take.
+    pub cached_record_bytes: u64,
+    /// Point reads that found their record in the cache, without its block.
+    pub cached_record_hits: u64,
     /// What the block cache is charged with: that, and what it was granted and has not used yet.
     pub block_cache_charged_bytes: u64,
     /// Look-ups in the block cache that found their block.

@@ -1,7 +1,7 @@
 //! What a table needs of a block cache; the cache itself is its owner's.
 
 use crate::block::Block;
-use base::FileNumber;
+use base::{FileNumber, SeqNo, ValueKind};
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,6 +33,34 @@ pub trait BlockCache: Send + Sync {
     /// say what it is and what it takes.
     fn insert(&self, table: FileNumber, offset: u64, block: Block);
 
+    /// Whether the data block of `table` at `offset`, of about so many bytes, is to be offered ([`BlockCache::insert`]) when
+    /// a point read has found it nowhere; if not, what was looked for in it is offered alone
+    /// ([`BlockCache::insert_record`]). The default is that it is.
+    fn wants(&self, table: FileNumber, offset: u64, bytes: usize) -> bool {
+        let _ = (table, offset, bytes);
+        true
+    }
+
+    /// Offers the newest version that `record`'s table has of its key; `false`: no, the whole block rather. The default
+    /// declines.
+    fn insert_record(
+        &self,
+        record: RecordOf<'_>,
+        seq: SeqNo,
+        kind: ValueKind,
+        value: &[u8],
+    ) -> bool {
+        let _ = (record, seq, kind, value);
+        false
+    }
+
+    /// Copies the value of a record that was kept into `value`, in place of what that holds, and says what it is. The
+    /// default has none.
+    fn record(&self, record: RecordOf<'_>, value: &mut Vec<u8>) -> Option<(SeqNo, ValueKind)> {
+        let _ = (record, value);
+        None
+    }
+
     /// Whether a table may hold an index or filter partition of `bytes` itself until it is closed, beside the cache:
     /// reads then find it without a look-up. What was granted is given back when the table is dropped, and this
     /// handle with it: whoever counts gives each table a cache object of its own. The default is that it may not.
@@ -40,6 +68,17 @@ pub trait BlockCache: Send + Sync {
         let _ = bytes;
         false
     }
+}
+
+/// Which key of which table a record is of.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordOf<'a> {
+    /// The table's number.
+    pub table: FileNumber,
+    /// The key.
+    pub user_key: &'a [u8],
+    /// A hash of the key, of 64 bits that are all as good.
+    pub hash: u64,
 }
 
 /// A cache, and the number under which one table's blocks are in it.

@@ -14,7 +14,7 @@ mod table;
 mod writer;
 
 pub use block::Block;
-pub use cache::{BlockCache, BlockCacheHandle};
+pub use cache::{BlockCache, BlockCacheHandle, RecordOf};
 pub use error::{Corruption, Error};
 pub use format::BlockKind;
 pub use options::{Compression, ReadBlocks, ScanOptions, TableOptions};

@@ -157,6 +157,11 @@ pub struct ReadBlocks {
 impl ReadBlocks {
     /// The default, as a constant.
     pub const DEFAULT: Self = Self { fill_cache: true, verify_checksums: true };
+
+    /// Whether what is read goes into the cache.
+    pub(crate) fn may_fill(self) -> bool {
+        self.fill_cache && self.verify_checksums
+    }
 }
 
 impl Default for ReadBlocks {

@@ -42,7 +42,7 @@ impl<'a> Lent<'a> {
     pub(crate) fn handle(self, shared: &Shared) -> Bytes {
         match self {
             Self::Table(found) if found.value.len() >= COPIED_BYTES_MAX => {
-                charged(found.pin(), found.block_bytes(), &shared.budget.pinned)
+                charged(found.pin(), found.pinned_bytes(), &shared.budget.pinned)
             }
             _ => Bytes::copy_from_slice(self.bytes()),
         }

@@ -1,34 +1,40 @@
-//! The block cache: an elastic holder of the memory budget.
+//! The cache of blocks and records: an elastic holder of the memory budget.
 //!
-//! Invariants: what the shards hold ([`Blocks::used_bytes`]) is at most what was granted ([`Blocks::granted_bytes`]),
+//! Invariants: what its parts hold ([`Blocks::used_bytes`]) is at most what was granted ([`Blocks::granted_bytes`]),
 //! and what was granted is what the pool has this cache down for. A block that gets no room is not kept, and nobody waits.
 //!
 //! Credits are taken in steps, so that a block that is read does not cost a look into the pool. When somebody else lacks
-//! credits the pool asks for some back ([`Blocks::reclaim`]): the limit goes down first, then each shard gives up what is
-//! beyond its share of it, then the credits return. An insert reads the limit under its shard's lock, so it has either
+//! credits the pool asks for some back ([`Blocks::reclaim`]): the limit goes down first, then each part gives up what is
+//! beyond its share of it, then the credits return. An insert reads the limit under its part's lock, so it has either
 //! seen the new one or its block is looked at by the one who lowered it.
 //!
-//! Concurrency: a shard's lock is held for a look-up or an insert, `grant` for arithmetic and, by who gives back, over
-//! the shards. Neither is held while credits are asked for or returned, nor while a block is freed.
+//! Concurrency: a part's lock is held for a look-up or an insert, `grant` for arithmetic and, by who gives back, over
+//! the parts. Neither is held while credits are asked for or returned, nor while a block is freed.
 
 use base::FileNumber;
-use base::sync::atomic::{AtomicU64, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex, OnceLock};
 use credit::{ChildError, ChildOptions, Permit, Pool};
 use crossbeam_utils::CachePadded;
 use sstable::{Block, BlockKind};
 
-use crate::tables::shard::{Key, Shard, entry_bytes};
+use crate::tables::part::Part;
+use crate::tables::records::RecordKey;
+use crate::tables::shard::{Key, entry_bytes};
 
 /// So much is asked for at once.
 const STEP_BYTES: u64 = 256 << 10;
-const SHARDS_MAX: u64 = 16;
-/// A shard has at least this much, so that it can hold a few blocks.
-const SHARD_BYTES_MIN: u64 = 512 << 10;
+const PARTS_MAX: u64 = 16;
+/// A part has at least this much, so that it can hold a few blocks.
+const PART_BYTES_MIN: u64 = 512 << 10;
 
 /// See the module's text.
 pub(crate) struct Blocks<V = Block> {
-    shards: Box<[CachePadded<Mutex<Shard<V>>>]>,
+    parts: Box<[CachePadded<Mutex<Part<V>>>]>,
+    /// Whether point reads may keep records.
+    keeps_records: bool,
+    /// A hint: there may be records.
+    has_records: AtomicBool,
     /// The most that it may hold.
     ceiling: u64,
     pool: OnceLock<Pool>,
@@ -44,10 +50,16 @@ impl<V: Clone + Send + 'static> Blocks<V> {
     ///
     /// # Errors
     /// [`ChildError`]: never, as it is promised nothing.
-    pub(crate) fn new(budget: &Pool, ceiling: u64) -> Result<Arc<Self>, ChildError> {
-        let shards = (ceiling / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX).next_power_of_two();
+    pub(crate) fn new(
+        budget: &Pool,
+        ceiling: u64,
+        keeps_records: bool,
+    ) -> Result<Arc<Self>, ChildError> {
+        let parts = (ceiling / PART_BYTES_MIN).clamp(1, PARTS_MAX).next_power_of_two();
         let blocks = Arc::new(Self {
-            shards: (0..shards).map(|_| CachePadded::default()).collect(),
+            parts: (0..parts).map(|_| CachePadded::default()).collect(),
+            keeps_records,
+            has_records: AtomicBool::new(false),
             ceiling,
             pool: OnceLock::new(),
             grant: Mutex::new(None),
@@ -69,56 +81,88 @@ impl<V: Clone + Send + 'static> Blocks<V> {
     }
 
     #[inline]
-    fn shard(&self, key: Key) -> &Mutex<Shard<V>> {
-        // The map within a shard uses the lowest and the highest bits.
-        let number = (key.hash() >> 32) as usize & (self.shards.len() - 1);
-        &self.shards[number]
+    fn part(&self, hash: u64) -> &Mutex<Part<V>> {
+        // The maps within a part use the lowest and the highest bits.
+        let number = (hash >> 32) as usize & (self.parts.len() - 1);
+        &self.parts[number]
     }
 
     #[inline]
     pub(super) fn get(&self, table: FileNumber, offset: u64) -> Option<V> {
         let key = Key { file: table.get(), offset };
-        self.shard(key).lock().get(key)
+        self.part(key.hash()).lock().block(key)
     }
 
     /// Takes in a block of so many bytes, if there is room.
     pub(super) fn insert(&self, key: Key, block: V, bytes: u64, is_data: bool) {
         let weight = bytes + entry_bytes::<V>();
         let mut evicted = Vec::new();
-        let mut shard = self.shard(key).lock();
-        if shard.bytes() + weight > self.share() {
-            drop(shard);
+        let mut part = self.part(key.hash()).lock();
+        if part.bytes() + weight > self.share() {
+            drop(part);
             self.grow(weight);
-            shard = self.shard(key).lock();
+            part = self.part(key.hash()).lock();
         }
-        let share = self.share();
-        if weight <= share {
-            shard.insert(key, block, weight, is_data);
-            shard.evict_to(share, &mut evicted);
-        }
-        drop(shard);
+        part.insert_block(key, block, (weight, is_data), self.share(), &mut evicted);
+        drop(part);
         drop(evicted);
     }
 
-    /// What each shard may hold.
-    fn share(&self) -> u64 {
-        self.limit.load(Ordering::Acquire) / self.shards.len() as u64
+    /// Whether a block of so many bytes, which a point read found nowhere, is to be kept, and not its record alone.
+    pub(super) fn wants(&self, key: Key, bytes: u64) -> bool {
+        if !self.keeps_records {
+            return true;
+        }
+        let weight = bytes + entry_bytes::<V>();
+        let wants = self.part(key.hash()).lock().wants(key, weight, self.share());
+        wants || self.may_grow(weight)
     }
 
-    /// Asks for more credits; after a refusal, only when a step's worth was offered since.
+    /// Copies the value of a record to `into`; its trailer.
+    #[inline]
+    pub(super) fn record(&self, key: RecordKey<'_>, into: &mut Vec<u8>) -> Option<u64> {
+        // Relaxed: who does not see a record that was just taken in reads its block.
+        if !self.has_records.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.part(key.hash()).lock().record(key, into)
+    }
+
+    /// Takes in the record of `user_key`, if there is room; `false`: keep its block.
+    pub(super) fn insert_record(&self, key: RecordKey<'_>, trailer: u64, value: &[u8]) -> bool {
+        let mut evicted = Vec::new();
+        let mut part = self.part(key.hash()).lock();
+        let is_in = part.insert_record(key, (trailer, value), self.share(), &mut evicted);
+        drop(part);
+        drop(evicted);
+        if is_in && !self.has_records.load(Ordering::Relaxed) {
+            self.has_records.store(true, Ordering::Relaxed);
+        }
+        is_in
+    }
+
+    /// What each part may hold.
+    fn share(&self) -> u64 {
+        self.limit.load(Ordering::Acquire) / self.parts.len() as u64
+    }
+
+    /// Whether it is time to ask for more credits: there may be some, and a step's worth was offered since they were
+    /// last refused. `weight` is offered now.
+    fn may_grow(&self, weight: u64) -> bool {
+        self.limit.load(Ordering::Relaxed) < self.ceiling
+            && self.offered.fetch_add(weight, Ordering::Relaxed) + weight >= STEP_BYTES
+    }
+
+    /// Asks for more credits, if it is time to.
     fn grow(&self, weight: u64) {
+        if !self.may_grow(weight) {
+            return;
+        }
         let limit = self.limit.load(Ordering::Relaxed);
-        if limit >= self.ceiling {
-            return;
-        }
-        let offered = self.offered.fetch_add(weight, Ordering::Relaxed) + weight;
-        if offered < STEP_BYTES {
-            return;
-        }
         let Some(pool) = self.pool.get() else { return };
-        // All shards grow together: a step for the one that needs it is a step for each.
-        let step = STEP_BYTES.max(weight) * self.shards.len() as u64;
-        let step = step.min(self.ceiling - limit);
+        // All parts grow together: a step for the one that needs it is a step for each.
+        let step = STEP_BYTES.max(weight) * self.parts.len() as u64;
+        let step = step.min(self.ceiling.saturating_sub(limit));
         let granted = pool.try_acquire(step).or_else(|_| pool.try_acquire(STEP_BYTES.min(step)));
         let Ok(permit) = granted else {
             self.offered.store(0, Ordering::Relaxed);
@@ -140,10 +184,8 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         let bytes = bytes.min(held);
         self.limit.store(held - bytes, Ordering::Release);
         let share = self.share();
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.evict_to(share, &mut evicted);
-            shard.trim();
+        for part in &self.parts {
+            part.lock().shrink_to(share, &mut evicted);
         }
         let back = grant.as_mut().and_then(|held| held.split(bytes));
         self.offered.store(0, Ordering::Relaxed);
@@ -153,9 +195,17 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         drop(back);
     }
 
-    /// What the blocks in the cache take, entries' overhead included.
+    /// What blocks and records take, overhead included.
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().bytes()).sum()
+        self.parts.iter().map(|part| part.lock().bytes()).sum()
+    }
+
+    /// What the records of these take, and look-ups that found one.
+    pub(crate) fn records(&self) -> (u64, u64) {
+        self.parts.iter().fold((0, 0), |(bytes, hits), part| {
+            let part = part.lock();
+            (bytes + part.record_bytes(), hits + part.record_hits)
+        })
     }
 
     /// What the pool has the cache down for.
@@ -163,11 +213,11 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         self.limit.load(Ordering::Acquire)
     }
 
-    /// Look-ups that found their block, and those that did not.
+    /// Look-ups of blocks that found theirs, and those that did not.
     pub(crate) fn looked_up(&self) -> (u64, u64) {
-        self.shards.iter().fold((0, 0), |(hits, misses), shard| {
-            let shard = shard.lock();
-            (hits + shard.hits, misses + shard.misses)
+        self.parts.iter().fold((0, 0), |(hits, misses), part| {
+            let (part_hits, part_misses) = part.lock().looked_up();
+            (hits + part_hits, misses + part_misses)
         })
     }
 }

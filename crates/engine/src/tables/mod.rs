@@ -2,7 +2,9 @@
 
 mod cache;
 mod mapped;
+mod part;
 mod readers;
+mod records;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -54,8 +56,10 @@ pub(crate) struct TableStore {
 /// How the table files' memory stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TableMemory {
-    /// What the blocks in the cache take.
+    /// What blocks and records in the cache take.
     pub(crate) cached_bytes: u64,
+    /// What the records of these take, and look-ups that found one.
+    pub(crate) records: (u64, u64),
     /// What the budget has the cache down for.
     pub(crate) granted_bytes: u64,
     /// Look-ups in the cache that found their block, and those that did not.
@@ -73,7 +77,7 @@ impl TableStore {
         options: &Options,
         budget: &Budget,
     ) -> Result<Self, credit::ChildError> {
-        let blocks = Blocks::new(&budget.all, options.cache_bytes_max())?;
+        let blocks = Blocks::new(&budget.all, options.cache_bytes_max(), options.cache_records)?;
         let readers =
             Readers::new(options.max_open_tables, budget.tables.clone(), Arc::clone(&blocks));
         Ok(Self {
@@ -171,6 +175,7 @@ impl TableStore {
     pub(crate) fn memory(&self) -> TableMemory {
         TableMemory {
             cached_bytes: self.blocks.used_bytes(),
+            records: self.blocks.records(),
             granted_bytes: self.blocks.granted_bytes(),
             looked_up: self.blocks.looked_up(),
             open_tables: self.readers.open_count() as u64,

@@ -16,13 +16,15 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Weak;
 
-use base::FileNumber;
 use base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use base::sync::{Arc, ArcCell, ArcRef, Mutex};
+use base::{FileNumber, InternalKeyRef, SeqNo, ValueKind};
 use credit::{Permit, Pool};
-use sstable::{Block, BlockCache, Table};
+use sstable::{Block, BlockCache, RecordOf, Table};
 
 use crate::tables::cache::Blocks;
+use crate::tables::records::RecordKey;
+use crate::tables::shard::Key;
 
 /// Where the reader of one table stands while it is open.
 #[derive(Debug)]
@@ -196,6 +198,28 @@ impl BlockCache for TableCache {
         self.readers.blocks.offer(table, offset, block);
     }
 
+    fn wants(&self, table: FileNumber, offset: u64, bytes: usize) -> bool {
+        self.readers.blocks.wants(Key { file: table.get(), offset }, bytes as u64)
+    }
+
+    fn insert_record(
+        &self,
+        record: RecordOf<'_>,
+        seq: SeqNo,
+        kind: ValueKind,
+        value: &[u8],
+    ) -> bool {
+        let trailer = InternalKeyRef::new(&[], seq, kind).trailer();
+        self.readers.blocks.insert_record(record_key(record), trailer, value)
+    }
+
+    #[inline]
+    fn record(&self, record: RecordOf<'_>, value: &mut Vec<u8>) -> Option<(SeqNo, ValueKind)> {
+        let trailer = self.readers.blocks.record(record_key(record), value)?;
+        let key = InternalKeyRef::from_trailer(&[], trailer)?;
+        Some((key.seq, key.kind))
+    }
+
     fn keep(&self, bytes: usize) -> bool {
         let refused = &self.readers.refused;
         if !refused.load(Ordering::Relaxed).is_multiple_of(REFUSALS) {
@@ -208,6 +232,11 @@ impl BlockCache for TableCache {
         refused.store(usize::from(!may), Ordering::Relaxed);
         may
     }
+}
+
+#[inline]
+fn record_key(record: RecordOf<'_>) -> RecordKey<'_> {
+    RecordKey::new(record.table, record.user_key, record.hash)
 }
 
 impl Drop for TableCache {

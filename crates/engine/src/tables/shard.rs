@@ -1,4 +1,4 @@
-//! One shard of the block cache: which block goes when room is needed.
+//! The blocks of one part of the cache: which goes when room is needed.
 //!
 //! Algorithm: three queues, first in, first out. What is new enters a small one, a tenth of the room. What is asked for
 //! twice more before it gets to that one's front moves to the main one, where whoever was asked for since goes round again;
@@ -66,6 +66,7 @@ struct Entry<V> {
     /// How often it was asked for, up to [`ROUNDS_MAX`].
     uses: u8,
     is_main: bool,
+    is_data: bool,
 }
 
 /// What an entry takes beside its block: its place in the map, which may be half empty, and in a queue; the note that it
@@ -87,6 +88,8 @@ pub(super) struct Shard<V> {
     gone: VecDeque<u64>,
     notes: HashSet<u64, Build>,
     pub(super) hits: u64,
+    /// Those of data blocks.
+    pub(super) data_hits: u64,
     pub(super) misses: u64,
 }
 
@@ -101,6 +104,7 @@ impl<V> Default for Shard<V> {
             gone: VecDeque::new(),
             notes: HashSet::default(),
             hits: 0,
+            data_hits: 0,
             misses: 0,
         }
     }
@@ -120,6 +124,7 @@ impl<V: Clone> Shard<V> {
                     entry.uses += 1;
                 }
                 self.hits += 1;
+                self.data_hits += u64::from(entry.is_data);
                 Some(entry.block.clone())
             }
             None => {
@@ -143,7 +148,7 @@ impl<V: Clone> Shard<V> {
             self.small_bytes += weight;
         }
         self.bytes += weight;
-        self.entries.insert(key, Entry { block, weight, uses, is_main });
+        self.entries.insert(key, Entry { block, weight, uses, is_main, is_data });
     }
 
     /// Lets entries go until they take no more than `room`; they are added to `out`, to be dropped without the lock.

@@ -11,7 +11,7 @@ use super::shard::{Key, Shard};
 const MIB: u64 = 1 << 20;
 
 fn cache(budget: &Pool, ceiling: u64) -> Arc<Blocks<u64>> {
-    Blocks::new(budget, ceiling).unwrap()
+    Blocks::new(budget, ceiling, true).unwrap()
 }
 
 fn key(number: u64) -> Key {

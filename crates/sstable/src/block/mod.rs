@@ -35,7 +35,7 @@ use crate::filter;
 use crate::format::BlockKind;
 use base::prefetch::prefetch;
 use base::{InternalKeyRef, varint};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::ops::Range;
 
 const COMMON_LEN_BYTES: usize = 1;
@@ -162,17 +162,6 @@ impl Block {
     /// A part of the block that keeps the whole block in memory.
     pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
         if range.is_empty() { Bytes::new() } else { self.data.slice(range) }
-    }
-
-    /// As [`Block::slice`] of a block that is not needed any more: nothing is counted up and down again.
-    pub(crate) fn into_slice(self, range: Range<usize>) -> Bytes {
-        if range.is_empty() {
-            return Bytes::new();
-        }
-        let mut data = self.data;
-        data.truncate(range.end);
-        data.advance(range.start);
-        data
     }
 
     /// Where the first entry begins.

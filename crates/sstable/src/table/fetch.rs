@@ -26,6 +26,13 @@ pub(super) struct BlockPlace<'a> {
     pub(super) is_alone: bool,
 }
 
+/// A data block that a point read looks into.
+pub(super) struct PointBlock {
+    pub(super) block: Block,
+    /// Whether the cache has been offered the block; if not, it is to be offered what is found in it.
+    pub(super) is_kept: bool,
+}
+
 /// Reads the blocks of one file.
 #[derive(Debug)]
 pub(super) struct Fetcher {
@@ -39,18 +46,39 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    /// The data block at `handle`, which stands at `place`: from the cache, the mapped file, or the file.
+    /// The data block at `handle`, which stands at `place`, from the cache, the mapped file, or the file; for a point read,
+    /// which may keep what it finds in the block and not the block.
     #[inline]
-    pub(super) fn data_block(
+    pub(super) fn point_block(
         &self,
         handle: Handle,
         place: BlockPlace<'_>,
         how: ReadBlocks,
-    ) -> Result<Block, Error> {
+    ) -> Result<PointBlock, Error> {
         match self.cached_data(handle) {
-            Some(block) => Ok(block),
-            None => self.load_data_block(handle, place, how),
+            Some(block) => Ok(PointBlock { block, is_kept: true }),
+            None => self.load_point_block(handle, place, how),
         }
+    }
+
+    fn load_point_block(
+        &self,
+        handle: Handle,
+        place: BlockPlace<'_>,
+        how: ReadBlocks,
+    ) -> Result<PointBlock, Error> {
+        let is_kept = match &self.cache {
+            Some(BlockCacheHandle { cache, table }) if self.mapped.is_none() && how.may_fill() => {
+                cache.wants(*table, handle.offset, handle.len as usize)
+            }
+            _ => true,
+        };
+        let block = if is_kept {
+            self.load_data_block(handle, place, how)?
+        } else {
+            self.read_block(handle, BlockKind::Data)?
+        };
+        Ok(PointBlock { block, is_kept })
     }
 
     /// The data block at `handle` if it is in the cache and must be looked for there.
@@ -118,8 +146,7 @@ impl Fetcher {
     /// Puts a data block into the cache, if that is wanted and it was verified.
     pub(super) fn offer(&self, handle: Handle, block: &Block, how: ReadBlocks) {
         if let Some(BlockCacheHandle { cache, table }) = &self.cache
-            && how.fill_cache
-            && how.verify_checksums
+            && how.may_fill()
         {
             cache.insert(*table, handle.offset, block.clone());
         }

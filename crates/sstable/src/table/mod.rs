@@ -15,6 +15,7 @@ mod mapped;
 mod open;
 mod point;
 mod readahead;
+mod scratch;
 mod verify;
 
 pub use cursor::TableCursor;

@@ -1,8 +1,10 @@
 //! Point reads: of one key, and of many in ascending order.
 
-use super::fetch::BlockPlace;
+use super::fetch::{BlockPlace, PointBlock};
+use super::scratch;
 use super::{Table, data_handle};
 use crate::block::Block;
+use crate::cache::{BlockCacheHandle, RecordOf};
 use crate::error::{Error, Malformed};
 use crate::filter;
 use crate::format::{BlockKind, Handle};
@@ -18,7 +20,7 @@ pub struct Found {
     pub seq: SeqNo,
     /// What was written; a delete is found like anything else.
     pub kind: ValueKind,
-    /// The value. It shares the memory of its block, and keeps all of it for as long as it lives.
+    /// The value; see [`FoundRef::pin`].
     pub value: Bytes,
 }
 
@@ -31,21 +33,25 @@ pub struct FoundRef<'a> {
     pub kind: ValueKind,
     /// The value, to be looked at or copied.
     pub value: &'a [u8],
-    block: &'a Block,
-    place: (usize, usize),
+    /// The block that can be kept for it, and where in that it stands.
+    home: Option<(&'a Block, (usize, usize))>,
 }
 
 impl FoundRef<'_> {
-    /// About how many bytes of memory [`FoundRef::pin`] keeps: those of the whole block.
+    /// About how many bytes of memory [`FoundRef::pin`] keeps: those of the whole block, or of the value alone.
     #[must_use]
-    pub fn block_bytes(&self) -> usize {
-        self.block.memory_bytes()
+    pub fn pinned_bytes(&self) -> usize {
+        self.home.map_or(self.value.len(), |(block, _)| block.memory_bytes())
     }
 
-    /// The value as a handle that shares the memory of its block, and keeps all of it for as long as it lives.
+    /// The value as a handle: one that shares the memory of its block, and keeps all of it for as long as it lives; or a
+    /// copy, if the value does not stand in a block that is kept.
     #[must_use]
     pub fn pin(&self) -> Bytes {
-        self.block.slice(self.place.0..self.place.1)
+        match self.home {
+            Some((block, (start, end))) => block.slice(start..end),
+            None => Bytes::copy_from_slice(self.value),
+        }
     }
 }
 
@@ -79,12 +85,9 @@ impl Table {
         at: SeqNo,
         how: &ReadBlocks,
     ) -> Result<Option<Found>, Error> {
-        let found = self.find(user_key, at, *how)?;
-        Ok(found.map(|(block, Entry { seq, kind, value })| Found {
-            seq,
-            kind,
-            value: block.into_slice(value),
-        }))
+        let keep =
+            |found: FoundRef<'_>| Found { seq: found.seq, kind: found.kind, value: found.pin() };
+        self.get_map(user_key, at, how, keep)
     }
 
     /// As [`Table::get_with`], but lends what it found to `take`, which can copy it or keep it ([`FoundRef::pin`]).
@@ -98,8 +101,22 @@ impl Table {
         how: &ReadBlocks,
         take: impl FnOnce(FoundRef<'_>) -> T,
     ) -> Result<Option<T>, Error> {
-        let found = self.find(user_key, at, *how)?;
-        Ok(found.map(|(block, entry)| take(lend(&block, &entry))))
+        let target = InternalKeyRef::seek_at(user_key, at);
+        let Some(number) = self.partition_for(target)? else { return Ok(None) };
+        let hash = filter::hash(user_key);
+        if !self.may_contain(number, hash, &mut None)? {
+            return Ok(None);
+        }
+        let mut take = Some(take);
+        let mut taken = |found: FoundRef<'_>| take.take().map(|take| take(found));
+        if let Some(taken) = self.with_record(target, hash, &mut taken) {
+            return Ok(taken);
+        }
+        let (handle, place) = self.handle_for(number, target, &mut None)?;
+        let mut found = self.fetcher.point_block(handle, place, *how)?;
+        let Some(entry) = self.entry_for(&found.block, handle, target)? else { return Ok(None) };
+        self.offer_found(&mut found, handle, (target, hash), &entry);
+        Ok(taken(lend(&found, &entry)))
     }
 
     /// Looks up `user_keys`, which must ascend (one may come several times), as of `at`, and gives each that is found
@@ -119,7 +136,7 @@ impl Table {
         mut each: impl FnMut(usize, FoundRef<'_>),
     ) -> Result<(), Error> {
         debug_assert!(user_keys.is_sorted_by(|a, b| a.as_ref() <= b.as_ref()), "keys ascend");
-        let mut last: Option<(Handle, Block)> = None;
+        let mut last: Option<(Handle, PointBlock)> = None;
         // The partition that the blocks in the slots belong to.
         let mut partition = usize::MAX;
         let (mut filter_slot, mut index_slot) = (None, None);
@@ -131,47 +148,75 @@ impl Table {
                 (filter_slot, index_slot) = (None, None);
                 partition = number;
             }
-            if !self.may_contain(number, user_key, &mut filter_slot)? {
+            let hash = filter::hash(user_key);
+            if !self.may_contain(number, hash, &mut filter_slot)? {
+                continue;
+            }
+            if self.with_record(target, hash, |found| each(place, found)).is_some() {
                 continue;
             }
             let (handle, place_in_index) = self.handle_for(number, target, &mut index_slot)?;
-            let block = match &mut last {
-                Some((loaded, block)) if *loaded == handle => &*block,
+            let found = match &mut last {
+                Some((loaded, found)) if *loaded == handle => found,
                 other => {
-                    let block = self.fetcher.data_block(handle, place_in_index, *how)?;
-                    &other.insert((handle, block)).1
+                    let found = self.fetcher.point_block(handle, place_in_index, *how)?;
+                    &mut other.insert((handle, found)).1
                 }
             };
-            if let Some(entry) = self.entry_for(block, handle, target)? {
-                each(place, lend(block, &entry));
+            if let Some(entry) = self.entry_for(&found.block, handle, target)? {
+                self.offer_found(found, handle, (target, hash), &entry);
+                each(place, lend(found, &entry));
             }
         }
         Ok(())
     }
 
-    fn find(
+    /// What `take` makes of the record of `target`'s key, if the cache keeps one and it is the version that `target` sees.
+    #[inline]
+    fn with_record<T>(
         &self,
-        user_key: &[u8],
-        at: SeqNo,
-        how: ReadBlocks,
-    ) -> Result<Option<(Block, Entry)>, Error> {
-        let target = InternalKeyRef::seek_at(user_key, at);
-        let Some(number) = self.partition_for(target)? else { return Ok(None) };
-        if !self.may_contain(number, user_key, &mut None)? {
-            return Ok(None);
-        }
-        let (handle, place) = self.handle_for(number, target, &mut None)?;
-        let block = self.fetcher.data_block(handle, place, how)?;
-        let entry = self.entry_for(&block, handle, target)?;
-        Ok(entry.map(|entry| (block, entry)))
+        target: InternalKeyRef<'_>,
+        hash: u64,
+        take: impl FnOnce(FoundRef<'_>) -> T,
+    ) -> Option<T> {
+        let BlockCacheHandle { cache, table } = self.fetcher.cache.as_ref()?;
+        let record = RecordOf { table: *table, user_key: target.user_key, hash };
+        scratch::with_value(|value| {
+            let (seq, kind) = cache.record(record, value)?;
+            (seq <= target.seq).then(|| take(FoundRef { seq, kind, value, home: None }))
+        })
     }
 
-    /// Whether partition `number` may hold `user_key`; `slot` holds its filter between calls.
+    /// After `block` was searched for `target`: what was found in it is offered to the cache, or else the block itself,
+    /// unless the block was.
+    #[inline]
+    fn offer_found(
+        &self,
+        found: &mut PointBlock,
+        handle: Handle,
+        (target, hash): (InternalKeyRef<'_>, u64),
+        entry: &Entry,
+    ) {
+        if found.is_kept {
+            return;
+        }
+        let Some(BlockCacheHandle { cache, table }) = &self.fetcher.cache else { return };
+        let record = RecordOf { table: *table, user_key: target.user_key, hash };
+        let value = &found.block.data()[entry.value.clone()];
+        // A version that is not the table's newest of its key cannot stand for it.
+        let is_newest = target.seq >= self.properties.max_seq;
+        if !is_newest || !cache.insert_record(record, entry.seq, entry.kind, value) {
+            cache.insert(*table, handle.offset, found.block.clone());
+            found.is_kept = true;
+        }
+    }
+
+    /// Whether partition `number` may hold the key of this hash; `slot` holds its filter between calls.
     #[inline]
     fn may_contain(
         &self,
         number: usize,
-        user_key: &[u8],
+        hash: u64,
         slot: &mut Option<Block>,
     ) -> Result<bool, Error> {
         let partition = &self.partitions[number];
@@ -182,7 +227,7 @@ impl Table {
                 self.fetcher.partition(handle, BlockKind::Filter, &partition.kept_filter, slot)?
             }
         };
-        Ok(filter::may_contain(filter.data(), filter::hash(user_key)))
+        Ok(filter::may_contain(filter.data(), hash))
     }
 
     /// The data block of partition `number` that would hold `target`; `slot` holds the index between calls.
@@ -233,8 +278,10 @@ impl Table {
     }
 }
 
-fn lend<'a>(block: &'a Block, entry: &Entry) -> FoundRef<'a> {
+#[inline]
+fn lend<'a>(found: &'a PointBlock, entry: &Entry) -> FoundRef<'a> {
     let Range { start, end } = entry.value;
-    let value = &block.data()[start..end];
-    FoundRef { seq: entry.seq, kind: entry.kind, value, block, place: (start, end) }
+    let value = &found.block.data()[start..end];
+    let home = found.is_kept.then_some((&found.block, (start, end)));
+    FoundRef { seq: entry.seq, kind: entry.kind, value, home }
 }
