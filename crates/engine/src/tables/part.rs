@@ -7,14 +7,14 @@
 //! Algorithm: records may have so many sixteenths of the room ([`Part::aim`]). Every [`PERIOD`] look-ups it is asked which
 //! of the two had more hits for its bytes since, and that one gets a sixteenth more.
 
-use crate::tables::records::{RECORD_BYTES_MAX, RecordKey, Records, record_bytes};
+use crate::tables::records::{CHUNK_BYTES, RECORD_BYTES_MAX, RecordKey, Records, record_bytes};
 use crate::tables::shard::{Key, Shard};
 
 /// Look-ups between two looks at who has more hits.
 const PERIOD: u32 = 512;
 const SIXTEENTHS: u64 = 16;
-/// What a hit of a record is worth, against one of a block, in quarters: no search follows it.
-const RECORD_HIT_QUARTERS: u64 = 6;
+/// What a hit of a record is worth, against one of a block: no search follows it.
+const RECORD_HIT_WORTH: u64 = 2;
 /// How many blocks that were wanted last are remembered.
 const WANTED: usize = 8;
 
@@ -99,13 +99,19 @@ impl<V: Clone> Part<V> {
         let (blocks, records) = (self.blocks.bytes(), self.records.bytes());
         let least = (blocks + records) / (2 * SIXTEENTHS) + 1;
         let for_records =
-            u128::from(record_hits * RECORD_HIT_QUARTERS) * u128::from(blocks.max(least));
-        let for_blocks = u128::from(block_hits * 4) * u128::from(records.max(least));
+            u128::from(record_hits * RECORD_HIT_WORTH) * u128::from(blocks.max(least));
+        let for_blocks = u128::from(block_hits) * u128::from(records.max(least));
         if for_records > for_blocks + for_blocks / 4 {
             self.aim = (self.aim + 1).min(SIXTEENTHS - 1);
         } else if for_blocks > for_records + for_records / 4 {
             self.aim = (self.aim - 1).max(1);
         }
+    }
+
+    /// What records may have of `share`: never so little that nothing could be learned from them.
+    fn for_records(&self, share: u64) -> u64 {
+        let least = (2 * CHUNK_BYTES as u64).min(share / 2);
+        (share * self.aim / SIXTEENTHS).max(least)
     }
 
     /// Whether the block of `key`, which takes `weight`, is to be kept, a point read having found it nowhere.
@@ -135,7 +141,7 @@ impl<V: Clone> Part<V> {
         if weight > share {
             return;
         }
-        let most = share * self.aim / SIXTEENTHS;
+        let most = self.for_records(share);
         while self.bytes() + weight > share
             && (self.records.bytes() > most || self.records.bytes() + weight > share)
             && self.records.shrink()
@@ -159,7 +165,7 @@ impl<V: Clone> Part<V> {
         }
         let mut growth = self.records.growth(bytes);
         if growth > 0 && self.bytes() + growth > share {
-            let most = share * self.aim / SIXTEENTHS;
+            let most = self.for_records(share);
             if self.records.bytes() + growth <= most {
                 self.blocks.evict_to(share - self.records.bytes() - growth, out);
             } else {
@@ -176,7 +182,7 @@ impl<V: Clone> Part<V> {
 
     /// Gives way until no more than `share` is taken; blocks that go are added to `out`.
     pub(super) fn shrink_to(&mut self, share: u64, out: &mut Vec<V>) {
-        let most = share * self.aim / SIXTEENTHS;
+        let most = self.for_records(share);
         while self.bytes() > share && self.records.bytes() > most && self.records.shrink() {}
         self.blocks.evict_to(share.saturating_sub(self.records.bytes()), out);
         self.blocks.trim();

@@ -19,6 +19,7 @@ mod model;
 mod passing;
 mod paying;
 mod readers;
+mod records;
 mod recovery;
 mod sim;
 mod support;
