@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::cache::Blocks;
+use super::records::RecordKey;
 use super::shard::{Key, Shard};
 
 const MIB: u64 = 1 << 20;
@@ -18,6 +19,20 @@ fn key(number: u64) -> Key {
     Key { file: number % 7, offset: number * 4096 }
 }
 
+/// Offers the record of a key, and says whether it is found then.
+fn keep_record(cache: &Blocks<u64>, number: u64) -> bool {
+    let bytes = number.to_be_bytes();
+    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let record = RecordKey::new(FileNumber::new(number % 7), &bytes, hash);
+    let value = [number as u8; 150];
+    let is_in = cache.insert_record(record, number, &value);
+    let mut found = Vec::new();
+    let trailer = cache.record(record, &mut found);
+    assert!(trailer.is_none_or(|trailer| trailer == number && found == value));
+    assert_eq!(is_in, trailer.is_some());
+    is_in
+}
+
 fn get(cache: &Blocks<u64>, number: u64) -> Option<u64> {
     cache.get(FileNumber::new(number % 7), number * 4096)
 }
@@ -27,15 +42,20 @@ fn get(cache: &Blocks<u64>, number: u64) -> Option<u64> {
 fn what_the_cache_holds_is_charged() {
     let budget = Pool::new(Some(8 * MIB));
     let cache = cache(&budget, 4 * MIB);
+    let mut records = 0;
     for number in 0..10_000 {
         cache.insert(key(number), number, 1000 + number % 5000, number % 9 != 0);
+        assert!(cache.used_bytes() <= cache.granted_bytes(), "after {number}");
+        records += usize::from((0..5).all(|at| keep_record(&cache, 5 * number + at)));
         assert!(cache.used_bytes() <= cache.granted_bytes(), "after {number}");
         assert_eq!(cache.granted_bytes(), budget.held_bytes());
     }
     assert!(cache.granted_bytes() <= 4 * MIB);
     assert!(cache.used_bytes() > 3 * MIB, "{} of 4 MiB are used", cache.used_bytes());
     let there = (0..10_000).filter(|&number| get(&cache, number) == Some(number)).count();
-    assert!(there > 500, "{there} blocks");
+    assert!(there > 50, "{there} blocks");
+    assert!(records > 9000, "{records} records");
+    assert!(cache.records().0 > MIB, "{:?}", cache.records());
     drop(cache);
     budget.assert_all_returned();
 }
@@ -48,7 +68,12 @@ fn the_cache_gives_way() {
         ChildOptions { floor_bytes: 6 * MIB, ceiling_bytes: Some(6 * MIB), ..Default::default() };
     let writes = budget.child("writes", &fixed).unwrap();
     let cache = cache(&budget, 8 * MIB);
-    let fill = || (0..4000).for_each(|number| cache.insert(key(number), number, 4000, true));
+    let fill = || {
+        for number in 0..4000 {
+            cache.insert(key(number), number, 4000, true);
+            keep_record(&cache, number);
+        }
+    };
     fill();
     assert!(cache.granted_bytes() > 7 * MIB, "{}", cache.granted_bytes());
     let mut held = Vec::new();
