@@ -12,6 +12,6 @@ pub(super) fn with_value<T>(with: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut buffer = VALUE.try_with(Cell::take).unwrap_or_default();
     let made = with(&mut buffer);
     // What a thread that is ending does not keep goes.
-    let _ = VALUE.try_with(|place| place.set(buffer));
+    drop(VALUE.try_with(|place| place.set(buffer)));
     made
 }
