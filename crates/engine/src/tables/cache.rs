@@ -128,10 +128,19 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         self.part(key.hash()).lock().record(key, into)
     }
 
-    /// Takes in the record of `user_key`, if there is room; `false`: keep its block.
+    /// Takes in a record, if there is room; `false`: there is none, or records are not kept.
     pub(super) fn insert_record(&self, key: RecordKey<'_>, trailer: u64, value: &[u8]) -> bool {
+        if !self.keeps_records {
+            return false;
+        }
         let mut evicted = Vec::new();
         let mut part = self.part(key.hash()).lock();
+        let growth = part.record_growth(key, value);
+        if growth > 0 && part.bytes() + growth > self.share() {
+            drop(part);
+            self.grow(growth);
+            part = self.part(key.hash()).lock();
+        }
         let is_in = part.insert_record(key, (trailer, value), self.share(), &mut evicted);
         drop(part);
         drop(evicted);

@@ -150,6 +150,11 @@ impl<V: Clone> Part<V> {
         self.blocks.evict_to(share.saturating_sub(self.records.bytes()), out);
     }
 
+    /// How much more memory the record would take; 0 if it has room in what is held already.
+    pub(super) fn record_growth(&self, key: RecordKey<'_>, value: &[u8]) -> u64 {
+        self.records.growth(record_bytes(key, value))
+    }
+
     /// Takes a record in, within a room of `share`; what goes for it is added to `out`. `false` when it is none for the
     /// records: too large, or there is no room.
     pub(super) fn insert_record(
