@@ -11,7 +11,7 @@ thread_local! {
 pub(super) fn with_value<T>(with: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut buffer = VALUE.try_with(Cell::take).unwrap_or_default();
     let made = with(&mut buffer);
-    // What a thread that is ending does not keep goes.
-    drop(VALUE.try_with(|place| place.set(buffer)));
+    // A thread that is ending keeps nothing: the buffer goes.
+    VALUE.try_with(|place| place.set(buffer)).unwrap_or_default();
     made
 }
