@@ -81,7 +81,7 @@ fn a_snapshot_sees_its_own_version_whoever_read_first() {
     // One table holds both versions of each key.
     db.flush().unwrap();
     assert_eq!(db.stats().levels.iter().map(|level| level.tables).sum::<u64>(), 1);
-    let now = |number: u32| (number % 3 > 0).then(|| value(number, 1));
+    let now = |number: u32| (!number.is_multiple_of(3)).then(|| value(number, 1));
     let at = ReadOptions { snapshot: Some(&snapshot), ..ReadOptions::default() };
     let mut random = Random::new(9);
     for _ in 0..60_000 {
