@@ -172,8 +172,9 @@ impl Shared {
     ) -> Result<(), Error> {
         let mut cursor = self.inputs(compaction)?;
         let mut charge = JobCharge::new(&self.budget.jobs);
-        let input_bytes = self.options.block_size + SCAN_ONCE.readahead_bytes;
-        charge.cover((cursor.children() * input_bytes) as u64);
+        let block_bytes = self.options.block_size;
+        // Bytes that were passed since the charge was last looked at.
+        let mut passed = block_bytes;
         let snapshots = self.snapshots.to_serve(|| self.visible());
         let mut retention = Retention::new(snapshots);
         let levels = version.levels(family).ok_or(Error::UnknownFamilyNumber { family })?;
@@ -189,7 +190,13 @@ impl Shared {
         let mut last_key: Vec<u8> = Vec::new();
         cursor.seek_to_first()?;
         while cursor.is_valid() {
+            if passed >= block_bytes {
+                // The blocks that it stands in, and the stored bytes of the one that is being read.
+                charge.cover((cursor.block_bytes(block_bytes) + block_bytes) as u64);
+                passed = 0;
+            }
             let key = cursor.key();
+            passed += key.user_key.len() + cursor.value().len();
             if retention.keeps(key, is_bottom) {
                 if output.file_bytes() >= self.options.target_file_size_base
                     && last_key != key.user_key

@@ -135,11 +135,6 @@ impl MergeCursor {
         self.children.iter().map(|child| of_table(child).max(usual_bytes)).sum()
     }
 
-    /// How many there are.
-    pub(crate) fn children(&self) -> usize {
-        self.children.len()
-    }
-
     /// The value it stands on, as a handle that keeps its block in memory, and what that takes; `None` where there is no
     /// block.
     pub(crate) fn value_bytes(&self) -> Option<(Bytes, usize)> {

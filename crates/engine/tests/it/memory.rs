@@ -1,7 +1,11 @@
 //! The memory budget: the block cache, open tables, and what readers keep.
 
 use crate::support::{all, open, small};
-use engine::{Db, Error, Options};
+use engine::{Compression, Db, Error, Options};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vfs::Operation;
+use vfs::sim::SimFs;
 
 fn key(number: u32) -> [u8; 4] {
     number.to_be_bytes()
@@ -111,6 +115,51 @@ fn jobs_are_charged_while_they_work() {
     });
     assert!((64 << 10..=16 << 20).contains(&most), "{most}");
     assert_eq!(db.stats().job_bytes, 0);
+}
+
+/// C13: a compaction is charged with the blocks that it reads, be they as large as they are, and not with readahead, which
+/// is the page cache's.
+#[test]
+fn a_compaction_is_charged_with_the_blocks_that_it_reads() {
+    const TABLES: u32 = 30;
+    for (value, least, most) in
+        [(100, TABLES << 12, TABLES << 14), (50_000, TABLES * 50_000, TABLES * 60_000)]
+    {
+        let fs = SimFs::new();
+        let options = Options {
+            level0_file_num_compaction_trigger: 1000,
+            level0_slowdown_writes_trigger: 2000,
+            level0_stop_writes_trigger: 3000,
+            max_bytes_for_level_base: 64 << 20,
+            write_buffer_size: 1 << 20,
+            write_budget: Some(4 << 20),
+            block_size: 4 << 10,
+            compression: Compression::None,
+            ..small()
+        };
+        let db = Db::open_on(Arc::new(fs.clone()), "/db", options).unwrap();
+        for table in 0..TABLES {
+            for key in 0..4u32 {
+                db.put((key * TABLES + table).to_be_bytes(), vec![1; value]).unwrap();
+            }
+            db.flush().unwrap();
+        }
+        assert_eq!(db.stats().levels[0].tables, u64::from(TABLES));
+        let charged = Arc::new(AtomicU64::new(0));
+        let (seen, own) = (Arc::clone(&charged), db.clone());
+        // Its first table is made when all inputs have been looked into.
+        fs.set_hook(Some(Arc::new(move |operation, path| {
+            if operation == Operation::Create && path.extension().is_some_and(|end| end == "sst") {
+                seen.fetch_max(own.stats().job_bytes, Ordering::Relaxed);
+            }
+        })));
+        db.compact().unwrap();
+        fs.set_hook(None);
+        let charged = charged.load(Ordering::Relaxed);
+        let (least, most) = (u64::from(least), u64::from(most) + (128 << 10));
+        assert!((least..most).contains(&charged), "{charged} for values of {value} bytes");
+        assert_eq!(db.stats().job_bytes, 0);
+    }
 }
 
 /// C13: what open tables take is charged, and goes with them.
