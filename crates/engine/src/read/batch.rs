@@ -1,9 +1,12 @@
 //! Entries that an iterator has read together.
 
+use std::ops::Range;
+
+use base::MAX_KEY_BYTES;
 use bytes::Bytes;
 use credit::{Permit, Pool};
 
-use crate::read::merge::MergeCursor;
+use crate::read::scan::Source;
 
 /// Values from this size on keep their block in memory, if there are credits for that; smaller ones are copied.
 pub(crate) const COPIED_BYTES_MAX: usize = 4096;
@@ -50,14 +53,36 @@ pub(crate) fn charged(value: Bytes, block_bytes: usize, pool: &Pool) -> Bytes {
     }
 }
 
-/// An entry: its key stands in the batch's bytes from `start` to `key_end`, its value behind that up to `end`, or in
-/// `held`, where `end` says which it is.
+/// An entry: its key stands in the batch's bytes at `start`, its value behind that, or as number `held` in `held` if that
+/// is one of them.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    start: usize,
-    key_end: usize,
-    end: usize,
-    is_held: bool,
+    start: u32,
+    key_len: u16,
+    value_len: u16,
+    held: u32,
+}
+
+impl Entry {
+    const NOT_HELD: u32 = u32::MAX;
+
+    #[inline]
+    fn key(self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + usize::from(self.key_len)
+    }
+
+    #[inline]
+    fn value(self) -> Range<usize> {
+        let start = self.start as usize + usize::from(self.key_len);
+        start..start + usize::from(self.value_len)
+    }
+
+    /// Which of those that are held its value is.
+    #[inline]
+    fn held(self) -> Option<usize> {
+        (self.held != Self::NOT_HELD).then_some(self.held as usize)
+    }
 }
 
 /// Entries that were read together, in the order in which they were met.
@@ -109,44 +134,51 @@ impl Batch {
         self.entries.len() >= limit.entries || self.own.len() + self.held_bytes >= limit.bytes
     }
 
-    /// Takes in the entry that the cursor stands on, whose key and value these are.
+    /// Takes in the entry that `source` stands on, whose key and value these are.
     #[inline]
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], cursor: &MergeCursor, pool: &Pool) {
-        let start = self.own.len();
-        let key_end = start + key.len();
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], source: &impl Source, pool: &Pool) {
         if value.len() >= COPIED_BYTES_MAX {
-            self.own.extend_from_slice(key);
-            self.push_large(value, (start, key_end), cursor, pool);
+            let value = match source.value_handle() {
+                Some((value, block_bytes)) => charged(value, block_bytes, pool),
+                None => Bytes::copy_from_slice(value),
+            };
+            self.push_held(key, value);
             return;
         }
+        let entry = self.entry(key, value.len());
         self.own.reserve(key.len() + value.len());
         self.own.extend_from_slice(key);
         self.own.extend_from_slice(value);
-        self.entries.push(Entry { start, key_end, end: self.own.len(), is_held: false });
+        self.entries.push(entry);
     }
 
     #[cold]
-    fn push_large(
-        &mut self,
-        value: &[u8],
-        (start, key_end): (usize, usize),
-        cursor: &MergeCursor,
-        pool: &Pool,
-    ) {
-        let value = match cursor.value_bytes() {
-            Some((value, block_bytes)) => charged(value, block_bytes, pool),
-            None => Bytes::copy_from_slice(value),
-        };
+    fn push_held(&mut self, key: &[u8], value: Bytes) {
+        let entry = Entry { held: self.held.len() as u32, ..self.entry(key, 0) };
+        self.own.extend_from_slice(key);
         self.held_bytes += value.len();
         self.held.push(value);
-        self.entries.push(Entry { start, key_end, end: self.held.len() - 1, is_held: true });
+        self.entries.push(entry);
+    }
+
+    /// An entry that stands at the end. Keys have 65,535 bytes at most and values that are copied fewer, and a batch holds
+    /// too few of them for its bytes to exceed a `u32`.
+    #[inline]
+    fn entry(&self, key: &[u8], value_len: usize) -> Entry {
+        debug_assert!(key.len() <= MAX_KEY_BYTES && self.own.len() < u32::MAX as usize);
+        Entry {
+            start: self.own.len() as u32,
+            key_len: key.len() as u16,
+            value_len: value_len as u16,
+            held: Entry::NOT_HELD,
+        }
     }
 
     /// Takes the last entry back, with its key and value.
     pub(crate) fn undo(&mut self) {
         if let Some(entry) = self.entries.pop() {
-            self.own.truncate(entry.start);
-            if entry.is_held {
+            self.own.truncate(entry.start as usize);
+            if entry.held().is_some() {
                 self.held_bytes -= self.held.pop().map_or(0, |value| value.len());
             }
         }
@@ -154,7 +186,7 @@ impl Batch {
 
     /// The key that was met last.
     pub(crate) fn last_key(&self) -> Option<&[u8]> {
-        self.entries.last().map(|entry| &self.own[entry.start..entry.key_end])
+        self.entries.last().map(|entry| &self.own[entry.key()])
     }
 
     /// Whether the key that was met last is `key`.
@@ -187,12 +219,11 @@ impl Batch {
     #[inline]
     fn view(&self, entry: Entry) -> (&[u8], &[u8]) {
         let bytes = self.bytes();
-        let key = &bytes[entry.start..entry.key_end];
-        let value = match entry.is_held {
-            true => &self.held[entry.end],
-            false => &bytes[entry.key_end..entry.end],
+        let value = match entry.held() {
+            Some(held) => &self.held[held],
+            None => &bytes[entry.value()],
         };
-        (key, value)
+        (&bytes[entry.key()], value)
     }
 
     /// Takes the entry that was met first.
@@ -215,12 +246,11 @@ impl Batch {
         if self.shared.is_empty() {
             self.shared = std::mem::take(&mut self.own).into();
         }
-        let key = self.shared.slice(entry.start..entry.key_end);
-        let value = match entry.is_held {
+        let value = match entry.held() {
             // An entry is handed out once: what is kept beyond that is kept by whoever has it.
-            true => std::mem::take(&mut self.held[entry.end]),
-            false => self.shared.slice(entry.key_end..entry.end),
+            Some(held) => std::mem::take(&mut self.held[held]),
+            None => self.shared.slice(entry.value()),
         };
-        (key, value)
+        (self.shared.slice(entry.key()), value)
     }
 }

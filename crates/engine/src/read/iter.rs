@@ -93,10 +93,11 @@ impl Iter {
     /// As those that the iterator yields; it has ended then.
     #[inline]
     pub fn next_entry(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
-        self.ready(Direction::Forward)?;
-        let Some(parts) = &mut self.parts else { return Ok(None) };
-        // What the other end has read is this end's rest, its last first.
-        Ok(if parts.front.is_empty() { parts.back.last() } else { parts.front.first() })
+        match &mut self.parts {
+            Some(parts) if !parts.front.is_empty() => {}
+            _ => return self.read_entry(Direction::Forward),
+        }
+        Ok(self.parts.as_mut().and_then(|parts| parts.front.first()))
     }
 
     /// As [`Iter::next_entry`], from the other end.
@@ -105,9 +106,24 @@ impl Iter {
     /// As [`Iter::next_entry`].
     #[inline]
     pub fn next_entry_back(&mut self) -> Result<Option<EntryRef<'_>>, Error> {
-        self.ready(Direction::Backward)?;
+        match &mut self.parts {
+            Some(parts) if !parts.back.is_empty() => {}
+            _ => return self.read_entry(Direction::Backward),
+        }
+        Ok(self.parts.as_mut().and_then(|parts| parts.back.first()))
+    }
+
+    /// As [`Iter::next_entry`] in `direction`, where nothing has been read at this end.
+    #[inline(never)]
+    fn read_entry(&mut self, direction: Direction) -> Result<Option<EntryRef<'_>>, Error> {
+        self.ready(direction)?;
         let Some(parts) = &mut self.parts else { return Ok(None) };
-        Ok(if parts.back.is_empty() { parts.front.last() } else { parts.back.first() })
+        let (own, other) = match direction {
+            Direction::Forward => (&mut parts.front, &mut parts.back),
+            Direction::Backward => (&mut parts.back, &mut parts.front),
+        };
+        // What the other end has read is this end's rest, its last first.
+        Ok(if own.is_empty() { other.last() } else { own.first() })
     }
 
     fn take(&mut self, direction: Direction) -> Option<Result<(Bytes, Bytes), Error>> {

@@ -123,6 +123,28 @@ impl LevelCursor {
         matches!(self.place, Place::Ahead(_))
     }
 
+    /// Whether it stands in a table.
+    #[inline]
+    pub(crate) fn is_inside(&self) -> bool {
+        self.place == Place::In
+    }
+
+    /// The cursor in the table that it stands in, to be moved and then told of by [`Self::follow`].
+    #[inline]
+    pub(crate) fn inside(&mut self) -> Option<&mut TableCursor> {
+        match (self.place, &mut self.current) {
+            (Place::In, Some((_, cursor))) => Some(cursor),
+            _ => None,
+        }
+    }
+
+    /// The cursor that it stands in was moved in `direction`.
+    pub(crate) fn follow(&mut self, direction: Direction) {
+        if self.is_inside() && !self.table().is_some_and(TableCursor::is_valid) {
+            self.leave(direction);
+        }
+    }
+
     /// Goes into the table that it stands ahead of.
     ///
     /// # Errors
@@ -206,18 +228,35 @@ impl LevelCursor {
         direction: Direction,
         movement: impl FnOnce(&mut TableCursor) -> Result<(), sstable::Error>,
     ) -> Result<(), Error> {
-        if self.is_ahead() {
-            self.load()?;
+        if let (Place::In, Some((_, cursor))) = (self.place, &mut self.current) {
+            let moved = movement(cursor);
+            if cursor.is_valid() { Ok(()) } else { self.run_out(direction, moved) }
+        } else {
+            self.step_from_ahead(direction, movement)
         }
-        let Place::In = self.place else { return Ok(()) };
-        let Some((_, cursor)) = &mut self.current else { return Ok(()) };
-        let moved = movement(cursor);
-        if !cursor.is_valid() {
-            self.place = Place::Nowhere;
-            moved?;
-            self.leave(direction);
-        }
+    }
+
+    /// Nothing is left of its table in `direction`, or it could not be read.
+    #[cold]
+    fn run_out(
+        &mut self,
+        direction: Direction,
+        moved: Result<(), sstable::Error>,
+    ) -> Result<(), Error> {
+        self.place = Place::Nowhere;
+        moved?;
+        self.leave(direction);
         Ok(())
+    }
+
+    #[cold]
+    fn step_from_ahead(
+        &mut self,
+        direction: Direction,
+        movement: impl FnOnce(&mut TableCursor) -> Result<(), sstable::Error>,
+    ) -> Result<(), Error> {
+        self.load()?;
+        if self.is_inside() { self.go(direction, movement) } else { Ok(()) }
     }
 
     /// Its key, while it is valid.

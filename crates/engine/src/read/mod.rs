@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 mod bound;
 mod calls;
+mod child;
 pub(crate) mod get;
 mod habit;
 pub(crate) mod iter;

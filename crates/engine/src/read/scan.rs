@@ -8,7 +8,9 @@ use std::ops::Bound;
 
 use base::sync::{Instant, now};
 use base::{Cursor, InternalKeyRef, SeqNo, ValueKind};
+use bytes::Bytes;
 use credit::Pool;
+use sstable::TableCursor;
 
 use crate::error::Error;
 use crate::read::batch::{Batch, BatchLimit, same};
@@ -32,6 +34,24 @@ pub(crate) struct Reading<'a> {
     pub(crate) pinned: &'a Pool,
 }
 
+/// What a batch is read from.
+pub(crate) trait Source: Cursor<Error: Into<Error>> {
+    /// The key and value that it stands on, while it is valid.
+    #[inline]
+    fn entry(&self) -> Option<(InternalKeyRef<'_>, &[u8])> {
+        self.is_valid().then(|| (self.key(), self.value()))
+    }
+
+    /// That value as a handle that keeps its block in memory, and what that takes; `None` where there is no block.
+    fn value_handle(&self) -> Option<(Bytes, usize)>;
+}
+
+impl Source for TableCursor {
+    fn value_handle(&self) -> Option<(Bytes, usize)> {
+        Some((self.value_bytes(), self.block_bytes()))
+    }
+}
+
 /// Which key's newest version a walk upwards has met last.
 #[derive(Clone, Copy)]
 enum Met {
@@ -42,6 +62,27 @@ enum Met {
     Pushed,
     /// The batch's `deleted`.
     Deleted,
+}
+
+/// How far a walk upwards has come.
+struct SoFar {
+    met: Met,
+    /// Within one key.
+    steps: u32,
+    since_clock: u32,
+}
+
+impl SoFar {
+    /// Counts a step over an entry that is not wanted; whether it is time to seek past those that follow.
+    #[inline]
+    fn is_enough(&mut self) -> bool {
+        self.steps += 1;
+        let is_enough = self.steps > STEPS_BEFORE_SEEK;
+        if is_enough {
+            self.steps = 0;
+        }
+        is_enough
+    }
 }
 
 /// Refuses to go on past `deadline`.
@@ -95,55 +136,78 @@ impl Reading<'_> {
         cursor: &mut MergeCursor,
         batch: &mut Batch,
     ) -> Result<bool, Error> {
-        let mut met = match self.lower {
+        let met = match self.lower {
             Bound::Excluded(_) => Met::Bound,
             _ => Met::Nothing,
         };
-        let (mut steps, mut since_clock) = (0, 0);
-        while let Some((here, value)) = cursor.entry() {
-            let is_old = match (met, self.lower) {
+        let mut so_far = SoFar { met, steps: 0, since_clock: 0 };
+        while cursor.is_valid() {
+            let is_full = match cursor.alone() {
+                Some(table) => {
+                    let is_full = self.take_from(table, batch, &mut so_far)?;
+                    cursor.alone_has_moved()?;
+                    is_full
+                }
+                None => self.take_from(cursor, batch, &mut so_far)?,
+            };
+            if let Some(is_full) = is_full {
+                return Ok(!is_full);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on with what `source` has. Whether the batch is full, or else what is left lies beyond the bounds; `None` when
+    /// nothing is left of the source.
+    #[inline]
+    fn take_from<S: Source>(
+        &self,
+        source: &mut S,
+        batch: &mut Batch,
+        so_far: &mut SoFar,
+    ) -> Result<Option<bool>, Error> {
+        while let Some((here, value)) = source.entry() {
+            let is_old = match (so_far.met, self.lower) {
                 (Met::Pushed, _) => batch.ends_with(here.user_key),
                 (Met::Deleted, _) => same(&batch.deleted, here.user_key),
                 (Met::Bound, Bound::Excluded(key)) => same(key, here.user_key),
                 _ => false,
             };
             if is_old || here.seq > self.at {
-                steps += 1;
-                if steps > STEPS_BEFORE_SEEK {
-                    steps = 0;
+                if so_far.is_enough() {
                     let key = here.user_key.to_vec();
                     let target =
                         if is_old { after(&key) } else { InternalKeyRef::seek_at(&key, self.at) };
                     if here < target {
-                        cursor.seek(target)?;
+                        source.seek(target).map_err(Into::into)?;
                         continue;
                     }
                 }
             } else {
                 if self.is_above(here.user_key) {
-                    return Ok(true);
+                    return Ok(Some(false));
                 }
-                steps = 0;
+                so_far.steps = 0;
                 if here.kind == ValueKind::Put {
-                    batch.push(here.user_key, value, cursor, self.pinned);
-                    met = Met::Pushed;
+                    batch.push(here.user_key, value, source, self.pinned);
+                    so_far.met = Met::Pushed;
                     if batch.is_full(self.limit) {
-                        return Ok(false);
+                        return Ok(Some(true));
                     }
                 } else {
                     batch.deleted.clear();
                     batch.deleted.extend_from_slice(here.user_key);
-                    met = Met::Deleted;
+                    so_far.met = Met::Deleted;
                 }
             }
-            since_clock += 1;
-            if since_clock > STEPS_BEFORE_CLOCK {
-                since_clock = 0;
+            so_far.since_clock += 1;
+            if so_far.since_clock > STEPS_BEFORE_CLOCK {
+                so_far.since_clock = 0;
                 check_deadline(self.deadline)?;
             }
-            cursor.next()?;
+            source.next().map_err(Into::into)?;
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Reads a batch downwards from where the cursor stands; whether nothing is left before it.
