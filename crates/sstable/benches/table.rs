@@ -7,7 +7,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sstable::{
-    Block, BlockCache, BlockCacheHandle, Compression, ScanOptions, Table, TableOptions, TableWriter,
+    Block, BlockCache, BlockCacheHandle, Compression, CompressionHelpers, ScanOptions, Table,
+    TableOptions, TableWriter,
 };
 use std::hint::black_box;
 use std::path::Path;
@@ -87,8 +88,11 @@ fn write_with(
     entries: u64,
     user_key: impl Fn(u64) -> [u8; 16],
 ) -> u64 {
+    fill(TableWriter::new(file, options), entries, user_key)
+}
+
+fn fill(mut writer: TableWriter, entries: u64, user_key: impl Fn(u64) -> [u8; 16]) -> u64 {
     let mut random = Random(88_172_645_463_325_252);
-    let mut writer = TableWriter::new(file, options);
     for number in 0..entries {
         let user_key = user_key(number * 2);
         let key = InternalKeyRef::new(&user_key, SeqNo::new(number + 1), ValueKind::Put);
@@ -222,6 +226,28 @@ fn writing(criterion: &mut Criterion) {
     }
 }
 
+/// Zstandard by the writer alone, and with helpers.
+fn helping(criterion: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (fs, path) = (RealFs::new(), dir.path().join("helped"));
+    let mut group = criterion.benchmark_group("write/helped");
+    group.sample_size(10).throughput(Throughput::Elements(ENTRIES));
+    for level in [-3, 1, 3, 9] {
+        for threads in [0, 1, 2] {
+            let helpers = Arc::new(CompressionHelpers::start(threads).expect("threads"));
+            let compression = Compression::Zstd { level };
+            let options = TableOptions { compression, ..TableOptions::default() };
+            group.bench_function(format!("zstd{level}/{threads}"), |bencher| {
+                let write = |file| {
+                    let writer = TableWriter::new(file, options.clone()).with_helpers(&helpers);
+                    fill(writer, ENTRIES, user_key)
+                };
+                bencher.iter_batched(|| new_file(&fs, &path), write, BatchSize::PerIteration);
+            });
+        }
+    }
+}
+
 fn new_file(fs: &RealFs, path: &Path) -> Arc<dyn File> {
     if fs.exists(path).expect("a readable directory") {
         fs.remove(path).expect("a writable directory");
@@ -313,5 +339,5 @@ fn key_bytes(number: u64) -> [u8; 16] {
     key
 }
 
-criterion_group!(benches, reading, writing, shapes);
+criterion_group!(benches, reading, writing, helping, shapes);
 criterion_main!(benches);

@@ -5,19 +5,21 @@ use crate::options::Compression;
 use std::cell::RefCell;
 use std::io;
 
-/// A writer's compressor: its tables and its output buffer are used for block after block.
+/// A writer's compressor: its tables are used for block after block. What it makes of a block does not depend on those
+/// before it.
 pub(crate) enum Compressor {
     None,
     Lz4 {
         table: Box<lz4_flex::block::CompressTable>,
-        out: Vec<u8>,
     },
     Zstd {
         context: Box<zstd::bulk::Compressor<'static>>,
         /// What the library holds for it.
         held_bytes: usize,
-        out: Vec<u8>,
     },
+    /// Ends by a panic, as a defect would.
+    #[cfg(test)]
+    Broken,
 }
 
 /// What LZ4's hash table takes at most.
@@ -27,12 +29,10 @@ impl Compressor {
     pub(crate) fn new(compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::None,
-            Compression::Lz4 => Self::Lz4 { table: Box::default(), out: Vec::new() },
-            Compression::Zstd { level } => Self::Zstd {
-                context: Box::new(zstd::bulk::Compressor::new(level)?),
-                held_bytes: 0,
-                out: Vec::new(),
-            },
+            Compression::Lz4 => Self::Lz4 { table: Box::default() },
+            Compression::Zstd { level } => {
+                Self::Zstd { context: Box::new(zstd::bulk::Compressor::new(level)?), held_bytes: 0 }
+            }
         })
     }
 
@@ -40,29 +40,52 @@ impl Compressor {
     pub(crate) fn memory_bytes(&self) -> usize {
         match self {
             Self::None => 0,
-            Self::Lz4 { out, .. } => LZ4_TABLE_BYTES + out.capacity(),
-            Self::Zstd { held_bytes, out, .. } => held_bytes + out.capacity(),
+            Self::Lz4 { .. } => LZ4_TABLE_BYTES,
+            Self::Zstd { held_bytes, .. } => *held_bytes,
+            #[cfg(test)]
+            Self::Broken => 0,
         }
     }
 
-    /// The compressed form of `raw`, or `None` when it is not worth having.
-    pub(crate) fn compress(&mut self, raw: &[u8]) -> io::Result<Option<&[u8]>> {
-        let (len, out) = match self {
+    /// Puts the compressed form of `raw` into the beginning of `out`, which grows as needed: its length, or `None` when
+    /// it is not worth having.
+    pub(crate) fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let len = match self {
             Self::None => return Ok(None),
-            Self::Lz4 { table, out } => {
-                out.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
-                let len = lz4_flex::block::compress_into_with_table(raw, out, table)
-                    .map_err(|refused| io::Error::other(refused.to_string()))?;
-                (len, out)
+            Self::Lz4 { table } => {
+                Compression::Lz4.make_room(out, raw.len());
+                lz4_flex::block::compress_into_with_table(raw, out, table)
+                    .map_err(|refused| io::Error::other(refused.to_string()))?
             }
-            Self::Zstd { context, held_bytes, out } => {
-                out.resize(zstd::zstd_safe::compress_bound(raw.len()), 0);
+            Self::Zstd { context, held_bytes } => {
+                make_room(out, zstd::zstd_safe::compress_bound(raw.len()));
                 let len = context.compress_to_buffer(raw, &mut out[..])?;
                 *held_bytes = context.context_mut().sizeof();
-                (len, out)
+                len
             }
+            #[cfg(test)]
+            Self::Broken => panic!("a defect"),
         };
-        Ok((len <= raw.len() - raw.len() / 8).then(|| &out[..len]))
+        Ok((len <= raw.len() - raw.len() / 8).then_some(len))
+    }
+}
+
+/// Makes `out` at least so long.
+fn make_room(out: &mut Vec<u8>, bytes: usize) {
+    if out.len() < bytes {
+        out.reserve_exact(bytes - out.len());
+        out.resize(bytes, 0);
+    }
+}
+
+impl Compression {
+    /// Makes as much room in `out` as its compressor needs for so many bytes.
+    pub(crate) fn make_room(self, out: &mut Vec<u8>, raw_bytes: usize) {
+        match self {
+            Self::None => {}
+            Self::Lz4 => make_room(out, lz4_flex::block::get_maximum_output_size(raw_bytes)),
+            Self::Zstd { .. } => make_room(out, zstd::zstd_safe::compress_bound(raw_bytes)),
+        }
     }
 }
 
@@ -140,9 +163,10 @@ mod tests {
 
     fn round_trip(compression: Compression, raw: &[u8]) -> Option<usize> {
         let mut compressor = Compressor::new(compression).unwrap();
-        let stored = compressor.compress(raw).unwrap()?;
-        assert_eq!(decompress(compression.code(), stored, raw.len() as u32).unwrap(), raw);
-        Some(stored.len())
+        let mut out = Vec::new();
+        let len = compressor.compress(raw, &mut out).unwrap()?;
+        assert_eq!(decompress(compression.code(), &out[..len], raw.len() as u32).unwrap(), raw);
+        Some(len)
     }
 
     #[test]
@@ -180,7 +204,9 @@ mod tests {
             static KEPT: RefCell<Option<AtThreadEnd>> = const { RefCell::new(None) };
         }
         let mut compressor = Compressor::new(Compression::Zstd { level: 3 }).unwrap();
-        let stored = compressor.compress(&[7; 1000]).unwrap().unwrap().to_vec();
+        let mut stored = Vec::new();
+        let len = compressor.compress(&[7; 1000], &mut stored).unwrap().unwrap();
+        stored.truncate(len);
         let (said, heard) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             KEPT.with_borrow_mut(|place| *place = Some(AtThreadEnd(stored, said)));

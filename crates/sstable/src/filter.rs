@@ -76,13 +76,19 @@ impl FilterBuilder {
         self.hashes.is_empty()
     }
 
-    pub(crate) fn add(&mut self, user_key: &[u8]) {
-        self.hashes.push(hash(user_key));
+    /// Adds keys by their hashes.
+    pub(crate) fn extend(&mut self, hashes: &[u64]) {
+        self.hashes.extend_from_slice(hashes);
     }
 
     /// Bytes that the filter would take now.
     pub(crate) fn size(&self) -> usize {
-        self.lines() * LINE_BYTES + TAIL_BYTES
+        self.size_with(0)
+    }
+
+    /// Bytes that the filter would take with so many more keys.
+    pub(crate) fn size_with(&self, more: usize) -> usize {
+        self.lines(self.hashes.len() + more) * LINE_BYTES + TAIL_BYTES
     }
 
     /// Bytes that its buffers hold.
@@ -90,13 +96,13 @@ impl FilterBuilder {
         self.hashes.capacity() * size_of::<u64>() + self.out.capacity()
     }
 
-    fn lines(&self) -> usize {
-        (self.hashes.len() * self.bits_per_key as usize).div_ceil(LINE_BYTES * 8).max(1)
+    fn lines(&self, keys: usize) -> usize {
+        (keys * self.bits_per_key as usize).div_ceil(LINE_BYTES * 8).max(1)
     }
 
     /// The filter's payload; the builder starts anew.
     pub(crate) fn finish(&mut self) -> &[u8] {
-        let lines = self.lines();
+        let lines = self.lines(self.hashes.len());
         // Fewer probes than an unblocked filter would take (ln 2 a bit): the lines are not filled evenly.
         let count = (self.bits_per_key * 6 / 10).clamp(1, u32::from(PROBES_MAX)) as u8;
         self.out.clear();
@@ -150,7 +156,7 @@ mod tests {
     fn false_positives(bits_per_key: u32, key: impl Fn(u32) -> Vec<u8>) -> f64 {
         const KEYS: u32 = 20_000;
         let mut builder = FilterBuilder::new(bits_per_key);
-        (0..KEYS).for_each(|i| builder.add(&key(i)));
+        (0..KEYS).for_each(|i| builder.extend(&[hash(&key(i))]));
         let size = builder.size();
         let payload = builder.finish().to_vec();
         assert_eq!(payload.len(), size);

@@ -34,6 +34,12 @@ impl Compression {
         }
     }
 
+    /// Whether a block takes long enough to be worth handing to another thread: with Zstandard.
+    #[must_use]
+    pub fn is_slow(self) -> bool {
+        matches!(self, Self::Zstd { .. })
+    }
+
     pub(crate) fn from_parts(code: u64, level: i32) -> Option<Self> {
         match code {
             0 => Some(Self::None),
@@ -103,7 +109,8 @@ impl TableOptions {
         // So many keys fill a filter; then the block that is being written is still taken.
         let bits = self.filter_bits_per_key as usize;
         let keys = (self.partition_bytes * 8).checked_div(bits).map_or(0, |n| n + block / 4);
-        let filter = keys * size_of::<u64>() + keys * bits / 8 + 2 * AROUND_BYTES;
+        let hashes = (keys + block / 4) * size_of::<u64>();
+        let filter = hashes + keys * bits / 8 + 2 * AROUND_BYTES;
         let compressed = match self.compression {
             Compression::None => 0,
             Compression::Lz4 | Compression::Zstd { .. } => block + block / 8 + (64 << 10),

@@ -131,6 +131,11 @@ pub mod thread {
         yield_now();
     }
 
+    /// How many threads a model is taken to run at a time.
+    pub fn available_parallelism() -> usize {
+        2
+    }
+
     /// Starts a thread; a model does not name it.
     ///
     /// # Errors

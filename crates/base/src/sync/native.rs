@@ -121,6 +121,12 @@ impl<T> Deref for ArcRef<T> {
 pub mod thread {
     pub use std::thread::{JoinHandle, current, panicking, park, sleep, yield_now};
 
+    /// How many threads the machine runs at a time, as far as it says so; at least 1.
+    #[must_use]
+    pub fn available_parallelism() -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
     /// Starts a thread under a name.
     ///
     /// # Errors

@@ -3,21 +3,28 @@
 //! Data blocks go out as they fill, and so do the partitions of filter and index that lead to them, each behind its
 //! blocks; what stays in memory until the end is the top index alone. Then follow properties, top index and footer.
 //!
+//! With helpers ([`TableWriter::with_helpers`]) a data block that is cut goes to them first, with what the index and the
+//! filter have to know of it, and into the file when it comes back, in its turn; which partition it belongs to is known
+//! only then. So the file is the same, byte for byte, as without.
+//!
 //! Invariants: a separator, the key of an index entry, is at or above every key of its block and below the first key
 //! of the next one. Where the two blocks hold different user keys it is a short user key with sequence number 0, so
 //! that every version of a user key that a read may ask for lies on one side of it; where the versions of one user key
 //! go on in the next block it is the last key itself.
 
+mod flight;
 mod output;
 
 use crate::block::build::BlockBuilder;
 use crate::error::Error;
-use crate::filter::FilterBuilder;
+use crate::filter::{self, FilterBuilder};
 use crate::format::{BlockKind, FOOTER_BYTES, Footer, Handle};
+use crate::helpers::{CompressionHelpers, Finished};
 use crate::keys;
 use crate::options::{Compression, TableOptions};
 use crate::properties::Properties;
 use base::{Cursor, InternalKey, InternalKeyRef, MAX_KEY_BYTES, MAX_VALUE_BYTES, SeqNo, ValueKind};
+use flight::Flight;
 pub(crate) use output::BUFFER_BYTES;
 use output::Output;
 use std::fmt;
@@ -33,6 +40,10 @@ pub struct TableWriter {
     index: BlockBuilder,
     top: BlockBuilder,
     filter: FilterBuilder,
+    /// Of the data block that is being filled.
+    cut: Cut,
+    /// Blocks that helpers compress.
+    flight: Option<Flight>,
     /// A block with one large entry that is in the file, but not yet in the index.
     alone: Option<Handle>,
     /// The last key that was added.
@@ -97,13 +108,24 @@ impl TableWriter {
             index: BlockBuilder::new(1),
             top: BlockBuilder::new(1),
             filter: FilterBuilder::new(options.filter_bits_per_key),
+            cut: Cut::default(),
+            flight: None,
             alone: None,
-            last: KeyBuffer::new(),
-            separator: KeyBuffer::new(),
+            last: KeyBuffer::default(),
+            separator: KeyBuffer::default(),
             handles: Vec::new(),
             properties: Properties::new(&options),
             options,
         }
+    }
+
+    /// Has data blocks compressed by `helpers`, where that takes longer than handing them over, while the next ones are
+    /// built. The file is the same as without them. To be called before the first entry.
+    #[must_use]
+    pub fn with_helpers(mut self, helpers: &Arc<CompressionHelpers>) -> Self {
+        let is_worth_it = helpers.threads() > 0 && self.options.compression.is_slow();
+        self.flight = is_worth_it.then(|| Flight::new(helpers, &self.options));
+        self
     }
 
     /// Appends an entry, whose key must come after the one before it.
@@ -143,9 +165,14 @@ impl TableWriter {
         } else {
             self.data.add(key, value);
         }
-        let is_new = self.filter.is_empty() || key.user_key != self.last.user_key;
-        if self.filter.is_on() && is_new {
-            self.filter.add(key.user_key);
+        if self.filter.is_on() {
+            let is_new = key.user_key != self.last.user_key;
+            if self.cut.hashes.is_empty() {
+                self.cut.goes_on = !is_new;
+            }
+            if is_new || self.cut.hashes.is_empty() {
+                self.cut.hashes.push(filter::hash(key.user_key));
+            }
         }
         self.properties.count(key, value.len());
         self.last.set(key);
@@ -182,22 +209,34 @@ impl TableWriter {
         if self.properties.entries == 0 {
             return 0;
         }
-        let filter = if self.filter.is_on() { self.filter.size() } else { 0 };
-        let pending = self.data.size() + self.index.size() + self.top.size() + filter;
+        let more = self.cut.hashes.len();
+        let filter = if self.filter.is_on() { self.filter.size_with(more) } else { 0 };
+        let in_flight = self.flight.as_ref().map_or(0, Flight::raw_bytes);
+        let pending = in_flight + self.data.size() + self.index.size() + self.top.size() + filter;
         self.output.offset() + (pending + FOOTER_BYTES) as u64
     }
 
     /// Bytes of memory that the writer's buffers hold now: finished blocks that are not written yet, the block and
-    /// the partitions that are being filled, the top index so far, and what the compressor works in.
+    /// the partitions that are being filled, the top index so far, blocks that helpers have, and what the compressors
+    /// work in, theirs too.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         let blocks = self.data.memory_bytes() + self.index.memory_bytes() + self.top.memory_bytes();
         let keys = self.last.user_key.capacity() + self.separator.user_key.capacity();
         blocks
             + self.filter.memory_bytes()
+            + self.cut.memory_bytes()
+            + self.flight.as_ref().map_or(0, Flight::memory_bytes)
             + self.output.memory_bytes()
             + keys
             + self.handles.capacity()
+    }
+
+    /// How many data blocks have been filled, whether they are in the file or not: what [`TableWriter::buffered_bytes`]
+    /// says changes most when this does.
+    #[must_use]
+    pub fn data_blocks(&self) -> u64 {
+        self.properties.data_blocks
     }
 
     /// How many entries have been added.
@@ -216,6 +255,10 @@ impl TableWriter {
             return Err(Error::Empty { path: self.output.path().to_path_buf() });
         }
         self.cut_block(None)?;
+        while self.place_oldest()? {}
+        if !self.index.is_empty() {
+            self.cut_partition()?;
+        }
         self.properties.largest = self.last.as_ref().to_owned();
         let encoded = self.properties.encode();
         let properties = self.output.write_block(BlockKind::Properties, &encoded, false)?;
@@ -243,25 +286,71 @@ impl TableWriter {
         })
     }
 
-    /// Writes the data block and enters it into the index; `next` is the user key that the next block begins with.
+    /// Ends the data block, which goes into the file, or to the helpers; `next` is the user key that the next block begins
+    /// with.
     fn cut_block(&mut self, next: Option<&[u8]>) -> Result<(), Error> {
-        let (handle, raw_bytes) = match self.alone.take() {
-            Some(handle) => (handle, u64::from(handle.len)),
-            None => {
-                let raw = self.data.finish();
-                (self.output.write_block(BlockKind::Data, raw, true)?, raw.len() as u64)
-            }
-        };
         self.properties.data_blocks += 1;
+        let mut cut = std::mem::take(&mut self.cut);
+        cut.separator.separate(&self.last, next);
+        if let Some(handle) = self.alone.take() {
+            self.place(handle, u64::from(handle.len), &mut cut)?;
+        } else {
+            // Taken out while its payload is written; lost with a writer that has failed.
+            let empty = BlockBuilder::new(self.options.restart_interval);
+            let mut data = std::mem::replace(&mut self.data, empty);
+            self.write_data(data.finish(), &mut cut)?;
+            data.clear();
+            self.data = data;
+        }
+        cut.clear();
+        self.cut = cut;
+        Ok(())
+    }
+
+    fn write_data(&mut self, raw: &[u8], cut: &mut Cut) -> Result<(), Error> {
+        while self.flight.as_ref().is_some_and(|flight| !flight.has_room(raw.len())) {
+            self.place_oldest()?;
+        }
+        match &mut self.flight {
+            Some(flight) if flight.takes(raw.len()) => {
+                flight.send(raw, cut);
+                Ok(())
+            }
+            _ => {
+                let handle = self.output.write_block(BlockKind::Data, raw, true)?;
+                self.place(handle, raw.len() as u64, cut)
+            }
+        }
+    }
+
+    /// Writes the oldest block that is in flight, when it has come back; `false` when there is none.
+    fn place_oldest(&mut self) -> Result<bool, Error> {
+        let Some((finished, mut cut)) = self.flight.as_mut().and_then(Flight::collect) else {
+            return Ok(false);
+        };
+        let Finished { buffers, len } = finished;
+        let compressed = len.map(|len| len.map(|len| &buffers.out[..len]));
+        let handle = self.output.write_compressed(BlockKind::Data, &buffers.raw, compressed)?;
+        self.place(handle, buffers.raw.len() as u64, &mut cut)?;
+        if let Some(flight) = &mut self.flight {
+            flight.keep(buffers, cut);
+        }
+        Ok(true)
+    }
+
+    /// Enters a data block that is in the file, or in the buffer before it, into index and filter.
+    fn place(&mut self, handle: Handle, raw_bytes: u64, cut: &mut Cut) -> Result<(), Error> {
         self.properties.data_raw_bytes += raw_bytes;
         self.properties.data_stored_bytes += handle.stored_bytes() as u64;
-        self.data.clear();
-        self.separator.separate(&self.last, next);
+        // A key that the partition has from the block before is not counted twice.
+        let known = usize::from(cut.goes_on && !self.filter.is_empty());
+        self.filter.extend(cut.hashes.get(known..).unwrap_or_default());
+        std::mem::swap(&mut self.separator, &mut cut.separator);
         self.handles.clear();
         handle.put(&mut self.handles);
         self.index.add(self.separator.as_ref(), &self.handles);
         let filter_bytes = if self.filter.is_on() { self.filter.size() } else { 0 };
-        if next.is_none() || self.index.size().max(filter_bytes) >= self.options.partition_bytes {
+        if self.index.size().max(filter_bytes) >= self.options.partition_bytes {
             self.cut_partition()?;
         }
         Ok(())
@@ -286,6 +375,29 @@ impl TableWriter {
     }
 }
 
+/// What index and filter have to know of a data block once its place is known.
+#[derive(Default)]
+struct Cut {
+    /// The key of its entry in the index.
+    separator: KeyBuffer,
+    /// The hashes of its user keys, each once, if there is a filter.
+    hashes: Vec<u64>,
+    /// Whether its first user key is the last one of the block before.
+    goes_on: bool,
+}
+
+impl Cut {
+    /// Bytes that its buffers hold.
+    fn memory_bytes(&self) -> usize {
+        self.separator.user_key.capacity() + self.hashes.capacity() * size_of::<u64>()
+    }
+
+    /// Makes it that of an empty block; its memory is used again.
+    fn clear(&mut self) {
+        self.hashes.clear();
+    }
+}
+
 /// An internal key whose memory is used again.
 struct KeyBuffer {
     user_key: Vec<u8>,
@@ -293,11 +405,13 @@ struct KeyBuffer {
     kind: ValueKind,
 }
 
-impl KeyBuffer {
-    fn new() -> Self {
+impl Default for KeyBuffer {
+    fn default() -> Self {
         Self { user_key: Vec::new(), seq: SeqNo::ZERO, kind: ValueKind::Delete }
     }
+}
 
+impl KeyBuffer {
     fn as_ref(&self) -> InternalKeyRef<'_> {
         InternalKeyRef::new(&self.user_key, self.seq, self.kind)
     }

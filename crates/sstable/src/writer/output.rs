@@ -4,7 +4,7 @@ use crate::compress::Compressor;
 use crate::error::Error;
 use crate::format::{BlockKind, Handle, Place, Trailer};
 use crate::options::{Compression, TableOptions};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 use vfs::File;
@@ -24,6 +24,8 @@ pub(super) struct Output {
     salt: u64,
     compression: Compression,
     compressor: Compressor,
+    /// What the compressor makes.
+    compressed: Vec<u8>,
     has_failed: bool,
 }
 
@@ -39,6 +41,7 @@ impl Output {
             salt: options.checksum_salt,
             compression: options.compression,
             compressor: Compressor::None,
+            compressed: Vec::new(),
             has_failed: false,
         }
     }
@@ -49,7 +52,7 @@ impl Output {
 
     /// Bytes that its buffers hold.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.buffer.capacity() + self.compressor.memory_bytes()
+        self.buffer.capacity() + self.compressed.capacity() + self.compressor.memory_bytes()
     }
 
     /// Refuses when an earlier call failed.
@@ -82,7 +85,25 @@ impl Output {
         raw: &[u8],
         compress: bool,
     ) -> Result<Handle, Error> {
-        let written = self.try_write_block(kind, raw, compress);
+        // Taken out while it is appended; lost with a writer that has failed.
+        let mut out = std::mem::take(&mut self.compressed);
+        let len = if compress { self.compressor.compress(raw, &mut out) } else { Ok(None) };
+        let handle = self.write_compressed(kind, raw, len.map(|len| len.map(|len| &out[..len])))?;
+        self.compressed = out;
+        Ok(handle)
+    }
+
+    /// Appends a block that was compressed before: `compressed` is what became of `raw`, `None` when that is not worth
+    /// having.
+    pub(super) fn write_compressed(
+        &mut self,
+        kind: BlockKind,
+        raw: &[u8],
+        compressed: io::Result<Option<&[u8]>>,
+    ) -> Result<Handle, Error> {
+        let written = compressed
+            .map_err(|source| self.refused(source))
+            .and_then(|compressed| self.try_write_block(kind, raw, compressed));
         self.has_failed |= written.is_err();
         written
     }
@@ -91,19 +112,12 @@ impl Output {
         &mut self,
         kind: BlockKind,
         raw: &[u8],
-        compress: bool,
+        compressed: Option<&[u8]>,
     ) -> Result<Handle, Error> {
         let offset = self.offset();
         let Ok(raw_len) = u32::try_from(raw.len()) else {
             let path = self.path().to_path_buf();
             return Err(Error::TooLarge { path, block: kind, found: raw.len() });
-        };
-        // Taken out while its output is appended; lost with a writer that has failed.
-        let mut compressor = std::mem::replace(&mut self.compressor, Compressor::None);
-        let compressed = if compress {
-            compressor.compress(raw).map_err(|source| self.refused(source))?
-        } else {
-            None
         };
         let code = if compressed.is_some() { self.compression.code() } else { 0 };
         let payload = compressed.unwrap_or(raw);
@@ -111,9 +125,7 @@ impl Output {
         let sealed = trailer.seal(&[payload], Place { offset, salt: self.salt });
         self.append(payload)?;
         self.append(&sealed)?;
-        let len = payload.len() as u32;
-        self.compressor = compressor;
-        Ok(Handle { offset, len })
+        Ok(Handle { offset, len: payload.len() as u32 })
     }
 
     /// Appends a block whose payload is `parts`, one after the other, as it is. What fits is gathered in the buffer; else
@@ -196,7 +208,7 @@ impl Output {
         Ok(())
     }
 
-    fn refused(&self, source: std::io::Error) -> Error {
+    fn refused(&self, source: io::Error) -> Error {
         Error::Compress { path: self.path().to_path_buf(), source: Box::new(source) }
     }
 }

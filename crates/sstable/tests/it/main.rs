@@ -4,6 +4,7 @@ mod bounds;
 mod common;
 mod damage;
 mod golden;
+mod helping;
 mod largest;
 mod model;
 mod reading;
