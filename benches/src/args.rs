@@ -102,6 +102,11 @@ pub(crate) struct Args {
     #[arg(help_heading = "Database")]
     pub(crate) bottommost_compression: Option<Compression>,
 
+    /// Threads that compress blocks beside those of flush and compaction, for zstd [default: as many as there are cores
+    /// beyond two, at most 4, and at least one for zstd:6 and above]
+    #[arg(long, value_name = "COUNT", help_heading = "Database")]
+    pub(crate) compression_threads: Option<usize>,
+
     /// The most memory for blocks that were read; without it, what the memory budget leaves
     #[arg(long, value_name = "SIZE")]
     #[arg(help_heading = "Database")]
@@ -183,6 +188,7 @@ impl Args {
             compression: self.compression,
             compression_per_level: self.compression_per_level.clone(),
             bottommost_compression: self.bottommost_compression,
+            compression_threads: self.compression_threads,
             block_cache_bytes: self.block_cache.map(|size| size.0),
             bytes_per_sync: self.bytes_per_sync.0,
             strict_bytes_per_sync: self.strict_bytes_per_sync,
@@ -259,6 +265,9 @@ mod tests {
         let listed = [Compression::None, Compression::Lz4, zstd(1)];
         assert_eq!(options.compression_per_level, listed);
         assert_eq!(options.bottommost_compression, Some(zstd(9)));
+        let threads = |line| parse(line).map(|args| args.options().compression_threads).ok();
+        assert_eq!(threads("--compression-threads 0"), Some(Some(0)));
+        assert_eq!(threads(""), Some(None));
     }
 
     #[test]

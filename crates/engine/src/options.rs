@@ -12,6 +12,9 @@ use crate::error::Error;
 
 const MIB: u64 = 1 << 20;
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+const COMPRESSION_THREADS_MAX: usize = 64;
+/// From this level of Zstandard on, blocks take as long as several threads that write take to fill them.
+const SLOW_LEVEL: i32 = 6;
 /// See [`Options::memory_part_bytes`].
 const MEMORY_PARTS: u64 = 16;
 
@@ -116,6 +119,11 @@ pub struct Options {
     /// How the tables of the deepest level are compressed, most of the data in the end, whatever the other two say.
     /// `None`: as they say. Default: `None`.
     pub bottommost_compression: Option<Compression>,
+    /// Threads that compress blocks for flushes and compactions beside their own, where blocks take long: those of
+    /// Zstandard. Each of these threads and jobs adds buffers of half a megabyte or so, and what Zstandard needs at that
+    /// level, to what jobs hold of the budget. 0: none. Default, `None`: as many as the machine has cores beyond two, at most
+    /// 4, and at least one where Zstandard is to work at level 6 or above.
+    pub compression_threads: Option<usize>,
     /// Bits that a table's filter spends on a key; 0: no filter. Default: 10.
     pub filter_bits_per_key: u32,
     /// Tables are handed to the disk in steps of this size while they are written; 0: only at their end. Default: 1 MiB.
@@ -157,6 +165,7 @@ impl Default for Options {
             compression: Compression::Lz4,
             compression_per_level: Vec::new(),
             bottommost_compression: None,
+            compression_threads: None,
             filter_bits_per_key: 10,
             bytes_per_sync: MIB,
             strict_bytes_per_sync: false,
@@ -227,11 +236,28 @@ impl Options {
         self.bottommost_compression.filter(|_| level >= targets.deepest()).unwrap_or(of_level)
     }
 
+    /// All compressions that tables may get.
+    fn compressions(&self) -> impl Iterator<Item = Compression> {
+        let by_level = self.compression_per_level.iter().chain(&self.bottommost_compression);
+        by_level.copied().chain([self.compression])
+    }
+
+    /// How many threads compress beside the jobs' own, on a machine that runs so many at a time.
+    pub(crate) fn compression_helpers(&self, cores: usize) -> usize {
+        if !self.compressions().any(Compression::is_slow) {
+            return 0;
+        }
+        // Flush and compaction have one each. Where none is left, a helper takes its time from those who write: that pays
+        // only if they would wait for the flush.
+        let by_cores = cores.saturating_sub(2).min(4);
+        let holds_up = |c| matches!(c, Compression::Zstd { level } if level >= SLOW_LEVEL);
+        let least = usize::from(self.compressions().any(holds_up));
+        self.compression_threads.unwrap_or(by_cores.max(least))
+    }
+
     /// Whether Zstandard has every level that is asked of it.
     fn compresses_within_limits(&self) -> bool {
-        let all = self.compression_per_level.iter().chain(&self.bottommost_compression);
-        let mut all = all.chain([&self.compression]).copied();
-        all.all(|compression| {
+        self.compressions().all(|compression| {
             TableOptions { compression, ..TableOptions::default() }.validate().is_ok()
         })
     }
@@ -260,7 +286,7 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOptions`] names the values and what to change.
     pub fn validate(&self) -> Result<(), Error> {
-        let checks: [(bool, &str); 17] = [
+        let checks: [(bool, &str); 18] = [
             (
                 self.max_batch_bytes > wal::MAX_RECORD_BYTES as u64,
                 "max_batch_bytes is above 2 GiB, the most that a log record holds: lower it",
@@ -319,6 +345,10 @@ impl Options {
             (
                 self.block_size < 256 || self.block_size > 1 << 20,
                 "block_size must lie between 256 bytes and 1 MiB",
+            ),
+            (
+                self.compression_threads.is_some_and(|threads| threads > COMPRESSION_THREADS_MAX),
+                "compression_threads is above 64: lower it",
             ),
             (
                 !self.compresses_within_limits(),
@@ -388,10 +418,28 @@ mod tests {
                 bottommost_compression: Some(Compression::Zstd { level: 99 }),
                 ..Options::default()
             },
+            Options { compression_threads: Some(65), ..Options::default() },
         ];
         for options in wrong {
             assert!(matches!(options.validate(), Err(Error::InvalidOptions { .. })), "{options:?}");
         }
+    }
+
+    #[test]
+    fn threads_are_there_only_for_what_takes_long() {
+        let helpers =
+            |options: &Options| [1, 2, 3, 64].map(|cores| options.compression_helpers(cores));
+        let told = Options { compression_threads: Some(3), ..Options::default() };
+        assert_eq!(helpers(&told), [0; 4], "LZ4 takes no time");
+        let zstd = |level| Compression::Zstd { level };
+        let slow = [
+            Options { compression: zstd(1), ..told.clone() },
+            Options { compression_per_level: vec![Compression::None, zstd(9)], ..told.clone() },
+            Options { bottommost_compression: Some(zstd(1)), ..told },
+        ];
+        assert_eq!(slow.each_ref().map(helpers), [[3; 4]; 3]);
+        let by_cores = slow.map(|options| Options { compression_threads: None, ..options });
+        assert_eq!(by_cores.each_ref().map(helpers), [[0, 0, 1, 4], [1, 1, 1, 4], [0, 0, 1, 4]]);
     }
 
     #[test]

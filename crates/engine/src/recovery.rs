@@ -19,6 +19,7 @@ use base::sync::{ArcCell, Duration, Mutex, Signal, thread};
 use base::{BatchEntry, InternalKeyRef, SegmentNumber, SeqNo, batch};
 use credit::{ChildError, Pool};
 use memtable::{Chunk, ChunkCache, Memtable, Space};
+use sstable::CompressionHelpers;
 use version::files::{Presence, orphans, presence};
 use version::{ApplyError, FileName, ManifestOptions, VersionEdit};
 use vfs::{DirEntry, FileLock, Fs};
@@ -60,12 +61,16 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
     let budget = Budget::new(&options).map_err(invalid)?;
     let pool = budget.writes.clone();
     let tables = TableStore::new(Arc::clone(&fs), dir, &options, &budget).map_err(invalid)?;
+    let compression =
+        CompressionHelpers::start(options.compression_helpers(thread::available_parallelism()));
+    let compression = Arc::new(compression.map_err(|source| Error::Thread { source })?);
     let health = Health::default();
     let outputs = Outputs {
         versions: &versions,
         tables: &tables,
         options: &options,
         jobs: &budget.jobs,
+        helpers: &compression,
         health: &health,
     };
     let mut replay = Replay::new(&fs, dir, outputs, &pool);
@@ -106,6 +111,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         install: Mutex::new(()),
         doubtful: Mutex::default(),
         threads: Threads::default(),
+        compression,
         options,
         lock: Mutex::new(Some(lock)),
     });

@@ -13,6 +13,7 @@ use base::sync::atomic::{AtomicBool, AtomicUsize};
 use base::sync::{ArcCell, Mutex, Signal};
 use credit::Pool;
 use memtable::ChunkCache;
+use sstable::CompressionHelpers;
 use version::{PinReport, pick::CompactionOptions};
 use vfs::FileLock;
 use wal::Wal;
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     /// Tables of edits of which it is unknown whether they are on the disk.
     pub(crate) doubtful: Mutex<Vec<FileNumber>>,
     pub(crate) threads: Threads,
+    /// Threads that compress blocks for flushes and compactions.
+    pub(crate) compression: Arc<CompressionHelpers>,
     /// The directory's lock, until the database is closed.
     pub(crate) lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -132,6 +135,7 @@ impl Shared {
             signal.stop();
         }
         let all_well = self.threads.join();
+        self.compression.stop();
         // Writers that had reserved before the state changed finish on their own; their records are awaited here.
         let last = self.commit.lock().last;
         let published = match last {

@@ -269,6 +269,7 @@ impl Shared {
             tables: &self.tables,
             options: &self.options,
             jobs: &self.budget.jobs,
+            helpers: &self.compression,
             health: &self.health,
         }
     }

@@ -6,7 +6,7 @@ use base::{Cursor, FileNumber, InternalKeyRef, SeqNo};
 use credit::Pool;
 use credit::limiter::Priority;
 use memtable::Memtable;
-use sstable::{Compression, TableSummary, TableWriter};
+use sstable::{Compression, CompressionHelpers, TableSummary, TableWriter};
 use version::TableMeta;
 
 use crate::budget::JobCharge;
@@ -26,6 +26,8 @@ pub(crate) struct Outputs<'a> {
     pub(crate) options: &'a Options,
     /// What the buffers of jobs are charged to.
     pub(crate) jobs: &'a Pool,
+    /// Who compresses blocks beside the job itself.
+    pub(crate) helpers: &'a Arc<CompressionHelpers>,
     pub(crate) health: &'a Health,
 }
 
@@ -111,7 +113,7 @@ pub(crate) struct Output<'a> {
     passed: u64,
     current: Option<(FileNumber, TableWriter)>,
     charge: JobCharge<'a>,
-    /// Bytes of the present table when its buffers were last looked at.
+    /// Data blocks of the present table when its buffers were last looked at.
     looked_at: u64,
 }
 
@@ -128,9 +130,10 @@ impl<'a> Output<'a> {
         let writer = self.writer()?;
         writer.add(key, value)?;
         let sealed = writer.sealed_bytes();
-        if sealed != looked_at {
+        let blocks = writer.data_blocks();
+        if blocks != looked_at {
             let buffered = writer.buffered_bytes() as u64;
-            self.looked_at = sealed;
+            self.looked_at = blocks;
             self.charge.cover(buffered);
         }
         let due = sealed - self.passed;
@@ -148,7 +151,8 @@ impl<'a> Output<'a> {
             let file = self.outputs.tables.create(number)?;
             let mut options = table_options(self.outputs.options, self.compression);
             options.checksum_salt = number.get();
-            self.current = Some((number, TableWriter::new(file, options)));
+            let writer = TableWriter::new(file, options).with_helpers(self.outputs.helpers);
+            self.current = Some((number, writer));
         }
         let (_, writer) = self.current.as_mut().expect("it was made above");
         Ok(writer)
