@@ -7,8 +7,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sstable::{
-    Block, BlockCache, BlockCacheHandle, Compression, CompressionHelpers, ScanOptions, Table,
-    TableOptions, TableWriter,
+    Block, BlockCache, BlockCacheHandle, Compression, CompressionHelpers, FoundRef, ReadBlocks,
+    ScanOptions, Table, TableOptions, TableWriter,
 };
 use std::hint::black_box;
 use std::path::Path;
@@ -332,6 +332,47 @@ fn shapes(criterion: &mut Criterion) {
     }
 }
 
+/// Reads at random places of a table that no processor's cache holds, but the block cache does, or that is mapped: most
+/// of their time goes into waiting for memory.
+fn far(criterion: &mut Criterion) {
+    const ENTRIES: u64 = 1_000_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let fs = RealFs::new();
+    let mut group = criterion.benchmark_group("far");
+    for restart_interval in [16, 8] {
+        let path = dir.path().join(restart_interval.to_string());
+        let options = TableOptions {
+            compression: Compression::None,
+            restart_interval,
+            ..TableOptions::default()
+        };
+        write_with(fs.create(&path).expect("a new file"), options, ENTRIES, key_bytes);
+        for is_mapped in [false, true] {
+            let file = fs.open(&path, Access::Read).expect("the file just written");
+            let opened = Table::open(file, Some(cache(1, 256 << 20))).expect("a table");
+            // SAFETY: nobody else knows of the file.
+            let table = Arc::new(if is_mapped { unsafe { opened.into_mapped() } } else { opened });
+            let mut cursor = table.cursor();
+            cursor.seek_to_first().expect("a sound table");
+            while cursor.is_valid() {
+                cursor.next().expect("a sound table");
+            }
+            let name = if is_mapped { "mapped" } else { "cached" };
+            let mut random = Random(1);
+            let mut key = || key_bytes(random.next() % ENTRIES * 2);
+            group.bench_function(format!("get, {name}, restarts {restart_interval}"), |bencher| {
+                bencher.iter(|| {
+                    let last = |found: FoundRef<'_>| found.value.last().copied();
+                    table.get_map(&key(), SeqNo::MAX, &ReadBlocks::DEFAULT, last)
+                });
+            });
+            group.bench_function(format!("seek, {name}, restarts {restart_interval}"), |bencher| {
+                bencher.iter(|| cursor.seek(InternalKeyRef::seek_at(&key(), SeqNo::MAX)));
+            });
+        }
+    }
+}
+
 /// The keys of the engine's comparison: a number, and eight bytes that are always the same.
 fn key_bytes(number: u64) -> [u8; 16] {
     let mut key = [b'k'; 16];
@@ -339,5 +380,5 @@ fn key_bytes(number: u64) -> [u8; 16] {
     key
 }
 
-criterion_group!(benches, reading, writing, helping, shapes);
+criterion_group!(benches, reading, writing, helping, shapes, far);
 criterion_main!(benches);
