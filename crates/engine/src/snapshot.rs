@@ -8,11 +8,25 @@ use base::SeqNo;
 use base::sync::Mutex;
 use std::collections::VecDeque;
 
-/// The open snapshots, each with how many hold it, ascending: one is mostly opened at the end, and closed near it or at
-/// the beginning.
+/// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotList {
-    open: Mutex<VecDeque<(SeqNo, usize)>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// The open snapshots, each with how many hold it, ascending: one is mostly opened at the end, and closed near it or
+    /// at the beginning.
+    held: VecDeque<(SeqNo, usize)>,
+    /// Somebody wants to know when no older snapshot is open any more.
+    awaited: Option<SeqNo>,
+}
+
+impl Open {
+    fn oldest(&self) -> SeqNo {
+        self.held.front().map_or(SeqNo::MAX, |(at, _)| *at)
+    }
 }
 
 /// One more holder of `at`.
@@ -32,37 +46,55 @@ impl SnapshotList {
     pub(crate) fn register(&self, visible: impl FnOnce() -> SeqNo) -> SeqNo {
         let mut open = self.open.lock();
         let at = visible();
-        hold(&mut open, at);
+        hold(&mut open.held, at);
         at
     }
 
     /// Registers one more reader at `at`, where one is registered already.
     pub(crate) fn register_again(&self, at: SeqNo) {
-        hold(&mut self.open.lock(), at);
+        hold(&mut self.open.lock().held, at);
     }
 
-    /// A reader at `at` is gone.
-    pub(crate) fn release(&self, at: SeqNo) {
+    /// A reader at `at` is gone; whether [`SnapshotList::is_past`] was asked for this.
+    pub(crate) fn release(&self, at: SeqNo) -> bool {
         let mut open = self.open.lock();
-        if let Ok(place) = open.binary_search_by_key(&at, |(at, _)| *at) {
-            open[place].1 -= 1;
-            if open[place].1 == 0 {
-                open.remove(place);
-            }
+        let Ok(place) = open.held.binary_search_by_key(&at, |(at, _)| *at) else { return false };
+        open.held[place].1 -= 1;
+        if open.held[place].1 > 0 {
+            return false;
         }
+        open.held.remove(place);
+        let oldest = open.oldest();
+        open.awaited.take_if(|awaited| *awaited <= oldest).is_some()
+    }
+
+    /// The oldest open snapshot; [`SeqNo::MAX`] without one.
+    pub(crate) fn oldest(&self) -> SeqNo {
+        self.open.lock().oldest()
+    }
+
+    /// Whether no snapshot older than `at` is open. If one is, the release of the last one will say so, once; or that of the
+    /// last one older than a lesser number that was asked for: ask again.
+    pub(crate) fn is_past(&self, at: SeqNo) -> bool {
+        let mut open = self.open.lock();
+        let is_past = at <= open.oldest();
+        if !is_past {
+            open.awaited = Some(open.awaited.map_or(at, |awaited| awaited.min(at)));
+        }
+        is_past
     }
 
     /// All that a job has to serve: the open snapshots and what is visible now.
     pub(crate) fn to_serve(&self, visible: impl FnOnce() -> SeqNo) -> Vec<SeqNo> {
         let open = self.open.lock();
         let now = visible();
-        open.iter().map(|(at, _)| *at).chain([now]).collect()
+        open.held.iter().map(|(at, _)| *at).chain([now]).collect()
     }
 
     /// How many different snapshots are open, and the oldest.
     pub(crate) fn summary(&self) -> (usize, Option<SeqNo>) {
         let open = self.open.lock();
-        (open.len(), open.front().map(|(at, _)| *at))
+        (open.held.len(), open.held.front().map(|(at, _)| *at))
     }
 }
 
@@ -100,5 +132,16 @@ mod tests {
         }
         assert_eq!(open(&list), [5, 7, 10]);
         assert_eq!(list.summary(), (2, Some(SeqNo::new(5))));
+    }
+
+    #[test]
+    fn the_release_of_the_last_older_one_tells_who_asked() {
+        let list = SnapshotList::default();
+        assert!(list.is_past(SeqNo::new(7)));
+        let [five, six, seven] = [5, 6, 7].map(|at| list.register(|| SeqNo::new(at)));
+        assert!(list.is_past(five) && !list.is_past(seven));
+        list.register_again(six);
+        assert_eq!([five, six, six, seven].map(|at| list.release(at)), [false, false, true, false]);
+        assert_eq!(list.oldest(), SeqNo::MAX);
     }
 }

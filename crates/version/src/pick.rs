@@ -35,6 +35,7 @@ pub use debt::{DebtLimits, Progress, debt_score, pending_compaction_bytes};
 pub use options::{CompactionOptions, OptionError};
 pub use reads::pick_reads;
 pub use targets::{Targets, targets};
+pub use tombstones::{Leftovers, pick_leftovers};
 
 /// Why a compaction was picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +71,7 @@ impl fmt::Display for CompactionReason {
 pub struct Compaction<H> {
     /// The level that the tables to be moved down are in.
     pub level: usize,
-    /// The level that the result goes to.
+    /// The level that the result goes to: a deeper one, or the same, where a table is rewritten in its place.
     pub output_level: usize,
     /// The tables of `level`, in the level's order, and those of `output_level` that they overlap, by key.
     pub inputs: [Vec<SharedTable<H>>; 2],
@@ -258,6 +259,11 @@ impl<'a, H> Picker<'a, H> {
         scores
     }
 
+    /// Whether a level is above its target.
+    fn is_due(&self) -> bool {
+        self.scores().iter().any(|&(_, score, _)| score >= 1.0)
+    }
+
     /// The oldest tables of level 0 that are free together with all they overlap, and their output level.
     fn pick_level0(&self) -> Option<(Inputs<H>, usize)> {
         let output_level = self.targets.base_level;
@@ -324,6 +330,12 @@ impl<'a, H> Picker<'a, H> {
         Some([upper, lower])
     }
 
+    /// Whether no level below `level` has a key of this range, both ends inclusive.
+    fn is_bottommost(&self, level: usize, first: &[u8], last: &[u8]) -> bool {
+        (level + 1..self.levels.depth())
+            .all(|deeper| self.levels.overlapping(deeper, first, last).next().is_none())
+    }
+
     fn compaction(
         &self,
         level: usize,
@@ -334,11 +346,8 @@ impl<'a, H> Picker<'a, H> {
         is_trivial_move: bool,
     ) -> Compaction<H> {
         let range = Range::of(inputs.iter().flatten().map(|table| &table.meta));
-        let is_bottommost = range.is_none_or(|range| {
-            (output_level + 1..self.levels.depth()).all(|deeper| {
-                self.levels.overlapping(deeper, range.first, range.last).next().is_none()
-            })
-        });
+        let is_bottommost =
+            range.is_none_or(|range| self.is_bottommost(output_level, range.first, range.last));
         Compaction { level, output_level, inputs, reason, score, is_trivial_move, is_bottommost }
     }
 }

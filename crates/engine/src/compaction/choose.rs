@@ -1,9 +1,10 @@
-//! What is compacted next: what is due, then what somebody asked for, then what reads have paid for.
+//! What is compacted next: what is due, then what somebody asked for, then what snapshots have left over, then what reads
+//! have paid for.
 
 use std::collections::VecDeque;
 
-use base::FamilyId;
-use version::pick::{Compaction, pick_compaction, pick_range, pick_reads};
+use base::{FamilyId, SeqNo};
+use version::pick::{Compaction, pick_compaction, pick_leftovers, pick_range, pick_reads};
 
 use crate::compaction::Job;
 use crate::error::Error;
@@ -85,19 +86,39 @@ impl Shared {
         let (family, compaction) = self
             .due(&version)
             .or_else(|| self.pick_manual(&version))
+            .or_else(|| self.left_over(&version))
             .or_else(|| self.paid_for(&version))?;
         Some(Job { family, version, compaction })
     }
 
     /// What is to be done though nobody has asked for it.
     fn unasked(&self, version: &Version) -> Option<Picked> {
-        self.due(version).or_else(|| self.paid_for(version))
+        self.due(version).or_else(|| self.left_over(version)).or_else(|| self.paid_for(version))
     }
 
     /// What the levels ask for; of several families the one that is furthest behind.
     fn due(&self, version: &Version) -> Option<Picked> {
         let options = self.options.compaction();
         of_families(version, |levels| pick_compaction(levels, &options, &[]))
+    }
+
+    /// What snapshots kept and nobody needs any more. Where one is still open, its release wakes the compaction thread.
+    fn left_over(&self, version: &Version) -> Option<Picked> {
+        let options = self.options.compaction();
+        loop {
+            let oldest = self.snapshots.oldest();
+            let mut held_until: Option<SeqNo> = None;
+            let picked = of_families(version, |levels| {
+                let left = pick_leftovers(levels, &options, &[], oldest);
+                held_until = held_until.into_iter().chain(left.held_until).min();
+                left.compaction
+            });
+            // The one that held it may have gone while this was looked at.
+            let is_past = || held_until.is_some_and(|at| self.snapshots.is_past(at));
+            if picked.is_some() || !is_past() {
+                return picked;
+            }
+        }
     }
 
     /// What reads have paid for, while nobody waits for compaction.
@@ -149,7 +170,7 @@ impl Shared {
 /// The compaction of the highest score that `pick` finds in any family.
 fn of_families(
     version: &Version,
-    pick: impl Fn(&FamilyLevels) -> Option<Compaction<TableHandle>>,
+    mut pick: impl FnMut(&FamilyLevels) -> Option<Compaction<TableHandle>>,
 ) -> Option<Picked> {
     let picked =
         version.families().filter_map(|family| Some((family.id(), pick(family.levels())?)));

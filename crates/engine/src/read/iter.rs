@@ -45,7 +45,9 @@ impl Clone for SnapshotGuard {
 
 impl Drop for SnapshotGuard {
     fn drop(&mut self) {
-        self.owner.snapshots.release(self.at);
+        if self.owner.snapshots.release(self.at) {
+            self.owner.compaction_signal.notify();
+        }
     }
 }
 

@@ -270,6 +270,40 @@ fn tombstones_go_without_being_asked_to() {
     assert_eq!(db.iter().unwrap().count(), 2000);
 }
 
+/// What a snapshot kept in the last level goes with it, without being asked to and though nothing else is to be compacted.
+#[test]
+fn what_a_snapshot_kept_goes_with_it() {
+    const KEYS: u32 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), &small());
+    fill(&db, 0, KEYS, 1);
+    db.flush().unwrap();
+    db.wait_for_compaction().unwrap();
+    let (older, newer) = (db.snapshot(), db.snapshot());
+    for i in (0..KEYS).filter(|i| i % 10 != 0) {
+        db.delete(i.to_be_bytes()).unwrap();
+    }
+    db.compact().unwrap();
+    let entries = || db.verify(|fault| panic!("{fault}")).unwrap().entries;
+    assert!(entries() > u64::from(KEYS + KEYS / 2), "{}", entries());
+    drop(older);
+    db.wait_for_compaction().unwrap();
+    assert_eq!(newer.iter().unwrap().count(), KEYS as usize);
+    let compactions = db.stats().compactions;
+    drop(newer);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while db.stats().compactions == compactions {
+        assert!(std::time::Instant::now() < until, "nothing is compacted: {:?}", db.stats());
+        std::thread::yield_now();
+    }
+    db.wait_for_compaction().unwrap();
+    assert_eq!((entries(), db.iter().unwrap().count()), (u64::from(KEYS / 10), KEYS as usize / 10));
+    let done = db.stats().compactions;
+    drop(db.snapshot());
+    db.wait_for_compaction().unwrap();
+    assert_eq!(db.stats().compactions, done);
+}
+
 /// R7, C7: an iterator that is left open keeps its place, and no memtable: a flush gives back all of the memory, without a
 /// compaction's help.
 #[test]

@@ -37,7 +37,7 @@ pub fn pick_reads<H>(
         return None;
     }
     let picker = Picker::new(levels, options, claims);
-    if picker.scores().iter().any(|&(_, score, _)| score >= 1.0) {
+    if picker.is_due() {
         return None;
     }
     picker.paid_level0(&paid).or_else(|| picker.paid_deeper(&paid))

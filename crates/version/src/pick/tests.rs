@@ -241,6 +241,13 @@ impl Store {
                     self.paid.insert(number, kib.parse::<u64>().expect(argument) << 10);
                 }
             }
+            // Of the oldest snapshot's sequence number.
+            "leftovers" => {
+                let oldest = SeqNo::new(arguments[0].parse().expect(command));
+                let left = pick_leftovers(&self.levels, &self.options, &self.claims(), oldest);
+                let held = left.held_until.map_or(String::new(), |at| format!("held until {at}\n"));
+                return self.start(left.compaction) + &held;
+            }
             "reads" => {
                 let picked = self.pick_reads();
                 return self.start(picked);
@@ -297,7 +304,17 @@ macro_rules! data_driven {
     )*};
 }
 
-data_driven!(level0, deeper_levels, dynamic_levels, side_by_side, manual, debt, tombstones, reads);
+data_driven!(
+    level0,
+    deeper_levels,
+    dynamic_levels,
+    side_by_side,
+    manual,
+    debt,
+    tombstones,
+    leftovers,
+    reads
+);
 
 #[test]
 fn options_outside_their_bounds_are_named() {

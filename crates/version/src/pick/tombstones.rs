@@ -8,18 +8,65 @@
 //!
 //! Invariant: such a table goes down a level, and none is picked from the last level that there can be; so after as many
 //! picks as there are levels it is gone, or stays where a snapshot needs it.
+//!
+//! What a snapshot kept where nothing lies beneath is left over when the snapshot goes: tombstones, and what they hide. Such
+//! a table is rewritten in its place, once no snapshot is older than any of its entries: then no tombstone is left in it,
+//! and so it is not picked again.
 
 use std::sync::Arc;
 
-use crate::levels::SharedTable;
+use base::SeqNo;
+
+use crate::levels::{FamilyLevels, SharedTable};
 use crate::table::TableMeta;
 
-use super::{Compaction, CompactionReason, Inputs, Picker};
+use super::{Claim, Compaction, CompactionOptions, CompactionReason, Inputs, Picker};
 
 /// Of so many entries one must be a tombstone, in the table itself.
 const DENSE_PART: u64 = 2;
 /// And so in all that would be rewritten.
 const WORTH_PART: u64 = 8;
+/// And so in a table with nothing beneath it, where each hides another entry, mostly.
+const LEFT_PART: u64 = 4;
+
+/// What snapshots have left over.
+#[derive(Debug)]
+pub struct Leftovers<H> {
+    /// A table to be rewritten in its place.
+    pub compaction: Option<Compaction<H>>,
+    /// The least sequence number such that, when no older snapshot is open any more, there will be another one.
+    pub held_until: Option<SeqNo>,
+}
+
+/// What is left over of what snapshots kept, where `oldest` is the oldest one that is open, or at least what is visible.
+/// Nothing while a level is above its target. Pure, as [`pick_compaction`](super::pick_compaction) is, and given the same
+/// claims.
+#[must_use]
+pub fn pick_leftovers<H>(
+    levels: &FamilyLevels<H>,
+    options: &CompactionOptions,
+    claims: &[Claim],
+    oldest: SeqNo,
+) -> Leftovers<H> {
+    let mut left = Leftovers { compaction: None, held_until: None };
+    let picker = Picker::new(levels, options, claims);
+    if picker.is_due() {
+        return left;
+    }
+    for level in 1..levels.depth() {
+        for table in levels.level(level).iter().filter(|table| picker.is_left_over(level, table)) {
+            let held_until = table.meta.max_seq;
+            if oldest < held_until {
+                left.held_until = Some(left.held_until.map_or(held_until, |at| at.min(held_until)));
+            } else if left.compaction.is_none() {
+                let inputs = [vec![Arc::clone(table)], Vec::new()];
+                let reason = CompactionReason::Tombstones;
+                left.compaction = Some(picker.compaction(level, level, inputs, reason, 0.0, false));
+            }
+        }
+    }
+    left
+}
 
 impl<H> Picker<'_, H> {
     /// The first compaction, from level 0 down, that tombstones are reason enough for.
@@ -43,6 +90,16 @@ impl<H> Picker<'_, H> {
     fn dense(&self, level: usize) -> impl Iterator<Item = &SharedTable<H>> {
         let tables = self.levels.level(level).iter().rev();
         tables.filter(|table| self.is_free(table) && is_dense(&table.meta))
+    }
+
+    /// Whether a free table of this level has many tombstones that are there for snapshots alone.
+    fn is_left_over(&self, level: usize, table: &SharedTable<H>) -> bool {
+        let meta = &table.meta;
+        let (first, last) = (&meta.smallest.user_key, &meta.largest.user_key);
+        meta.tombstones > 0
+            && meta.tombstones.saturating_mul(LEFT_PART) >= meta.entries
+            && self.is_free(table)
+            && self.is_bottommost(level, first, last)
     }
 
     fn worth(&self, level: usize, inputs: Inputs<H>) -> Option<Compaction<H>> {
