@@ -211,8 +211,6 @@ fn measure(args: &Args, name: EngineName, load: &Load<'_>, path: &Path) -> Resul
         }
         Kind::Read(database) => {
             warm(&*engine, load, database)?;
-            // Some engines compact for what was read.
-            write::wait_until_quiet()?;
             used(|| match load.workload {
                 Workload::ReadWhileWriting => beside_a_writer(&*engine, load, args.writer_rate),
                 _ => Ok(Figures::of(&read(&*engine, load)?)),

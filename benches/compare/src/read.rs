@@ -15,13 +15,22 @@ use crate::write::{Chooser, Load, check};
 /// How long `readseq` goes on scanning; one scan of a small database is soon over.
 const SCANNED_FOR: Duration = Duration::from_secs(1);
 
-/// Reads without measuring: everything once in order, and a quarter of the keys at random, so that
-/// what fits is in the caches.
+/// Reads without measuring: everything once in order, and a quarter of the keys at random, other
+/// ones each time, so that what fits is in the caches. Twice, and between that the engine is left
+/// alone until it does nothing any more: some compact for what was read, and their caches know
+/// nothing of the new files.
 pub(crate) fn warm(engine: &dyn Engine, load: &Load<'_>, database: Database) -> Result<()> {
+    read_some(engine, load, database, 0)?;
+    crate::write::wait_until_quiet()?;
+    read_some(engine, load, database, 1)
+}
+
+fn read_some(engine: &dyn Engine, load: &Load<'_>, database: Database, time: u64) -> Result<()> {
     scan_all(engine, load, database)?;
     let random = Load { workload: Workload::ReadRandom, ..*load };
     let chooser = Chooser::new(&random);
-    for index in 0..load.keys / 4 {
+    let some = load.keys / 4;
+    for index in time * some..(time + 1) * some {
         let number = chooser.number(u64::MAX, index);
         if database == Database::Full || crate::write::survives(number) {
             check(engine, number, load.values)?;

@@ -204,6 +204,15 @@ impl<V: Clone + Send + 'static> Blocks<V> {
         drop(back);
     }
 
+    /// Lets the blocks of a table go that is no more: others have their room at once.
+    pub(super) fn forget(&self, table: FileNumber) {
+        for part in &self.parts {
+            let mut gone = Vec::new();
+            part.lock().forget(table.get(), &mut gone);
+            drop(gone);
+        }
+    }
+
     /// What blocks and records take, overhead included.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.lock().bytes()).sum()

@@ -166,6 +166,7 @@ impl TableStore {
 
     /// Removes a table that is part of no version; if that fails, the next start does it.
     pub(crate) fn discard(&self, number: FileNumber) {
+        self.blocks.forget(number);
         if let Err(error) = self.remove(number) {
             tracing::warn!(error = &error as &dyn std::error::Error, %number, "a table stays until the next start");
         }

@@ -185,6 +185,13 @@ impl<V: Clone> Part<V> {
         true
     }
 
+    /// Lets the blocks of a table go that is no more. Its records, which nobody will ask for, go when the clock comes to
+    /// them.
+    pub(super) fn forget(&mut self, file: u64, out: &mut Vec<V>) {
+        self.blocks.forget(file, out);
+        self.blocks.trim();
+    }
+
     /// Gives way until no more than `share` is taken; blocks that go are added to `out`.
     pub(super) fn shrink_to(&mut self, share: u64, out: &mut Vec<V>) {
         let most = self.for_records(share);

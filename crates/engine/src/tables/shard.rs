@@ -163,6 +163,26 @@ impl<V: Clone> Shard<V> {
         }
     }
 
+    /// Lets the entries of a file go that is no more; they are added to `out`.
+    pub(super) fn forget(&mut self, file: u64, out: &mut Vec<V>) {
+        let Self { entries, small, main, small_bytes, bytes, .. } = self;
+        let mut stays = |key: &Key, of_queue: &mut u64| {
+            if key.file != file {
+                return true;
+            }
+            if let Some(entry) = entries.remove(key) {
+                *bytes -= entry.weight;
+                *of_queue += entry.weight;
+                out.push(entry.block);
+            }
+            false
+        };
+        let mut of_small = 0;
+        small.retain(|key| stays(key, &mut of_small));
+        *small_bytes -= of_small;
+        main.retain(|key| stays(key, &mut 0));
+    }
+
     /// Gives back the memory of map and queues that its entries are not charged with, once that is much. Called after many
     /// have gone for good.
     pub(super) fn trim(&mut self) {

@@ -60,6 +60,26 @@ fn what_the_cache_holds_is_charged() {
     budget.assert_all_returned();
 }
 
+/// With a table go its blocks, and those of others stay; their room is free for others.
+#[test]
+fn blocks_go_with_their_table() {
+    let budget = Pool::new(Some(8 * MIB));
+    let cache = cache(&budget, 8 * MIB);
+    (0..700).for_each(|number| cache.insert(key(number), number, 4000, number % 3 > 0));
+    // Some are in use.
+    (0..2).for_each(|_| (0..300).for_each(|number| assert_eq!(get(&cache, number), Some(number))));
+    let before = cache.used_bytes();
+    cache.forget(FileNumber::new(5));
+    for number in 0..700 {
+        assert_eq!(get(&cache, number), (number % 7 != 5).then_some(number));
+    }
+    assert_eq!(cache.used_bytes(), before / 7 * 6);
+    (0..700).for_each(|number| cache.insert(key(number), number, 4000, true));
+    assert_eq!(cache.used_bytes(), before);
+    cache.reclaim(u64::MAX);
+    assert_eq!(cache.used_bytes(), 0);
+}
+
 /// C12: who needs memory gets it from the cache, at once, down to the last byte.
 #[test]
 fn the_cache_gives_way() {
