@@ -58,7 +58,7 @@ fn explore(bound: usize, run: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Each block comes back once, whoever compressed it, and goes to its place. Made to fail by: a result that is put down
-/// without a wake, one that is looked for before the queue is and not after, a block that is copied off the queue.
+/// without a wake, a wait that does not look first.
 #[test]
 fn the_file_is_the_same() {
     let expected = written(3, None);

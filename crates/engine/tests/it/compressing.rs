@@ -3,6 +3,7 @@
 use crate::faults::INJECTED;
 use crate::support::{Random, all, chain, open, small};
 use ::vfs::sim::{Effect, Fault, SimFs};
+use engine::limiter::{LimiterOptions, Priority, RateLimiter};
 use engine::vfs::{self, Access, Fs};
 use engine::{Compression, Db, ErrorKind, Options};
 use std::collections::BTreeMap;
@@ -224,4 +225,31 @@ fn a_table_that_fails_with_blocks_in_flight_is_removed() {
         }
         assert!(hits > 20, "{hits}");
     }
+}
+
+/// L2, L3: what helpers compress passes the limiter in its class too, each byte once.
+#[test]
+fn every_byte_passes_the_limiter_with_helpers_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let limiter = Arc::new(RateLimiter::new(LimiterOptions::new(1 << 30)));
+    let options = Options {
+        compression: ZSTD,
+        compression_threads: Some(2),
+        rate_limiter: Some(Arc::clone(&limiter)),
+        level0_file_num_compaction_trigger: 2,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    let mut random = Random::new(7);
+    for _ in 0..2000 {
+        let value: Vec<u8> = (0..100).flat_map(|_| (random.next() >> 16).to_be_bytes()).collect();
+        db.put(random.next().to_be_bytes(), value).unwrap();
+    }
+    db.flush().unwrap();
+    db.compact().unwrap();
+    let stats = db.stats();
+    let passed = |class| limiter.stats(class).bytes;
+    assert!(stats.flushes > 2 && stats.compaction_bytes > 1 << 20, "{stats:?}");
+    assert_eq!(passed(Priority::Flush), stats.flush_bytes);
+    assert_eq!(passed(Priority::LevelZero) + passed(Priority::Deep), stats.compaction_bytes);
 }
