@@ -216,6 +216,12 @@ fn measure(args: &Args, name: EngineName, load: &Load<'_>, path: &Path) -> Resul
                 _ => Ok(Figures::of(&read(&*engine, load)?)),
             })?
         }
+        Kind::Deletes => {
+            write::load(&*engine, Database::Full, load.keys, load.values)?;
+            settle(&*engine)?;
+            write::delete(&*engine, load.keys)?;
+            used(|| Ok(Figures::of(&read(&*engine, load)?)))?
+        }
         Kind::ColdRead => used(|| Ok(Figures::of(&read(&*engine, load)?)))?,
         Kind::Metadata => used(|| metadata(&*engine, load))?,
     };

@@ -62,7 +62,7 @@ pub(crate) fn read(engine: &dyn Engine, load: &Load<'_>) -> Result<Measured> {
             Workload::Scan100 | Workload::ColdScan100 => {
                 scans(engine, load, &chooser, (thread, own, SCAN), 1, meter)
             }
-            Workload::ScanDeleted => {
+            Workload::ScanDeleted | Workload::ScanDeletedNow => {
                 scans(engine, load, &chooser, (thread, own, SCAN), SURVIVES, meter)
             }
             Workload::MultiGet => multi_get(engine, load.values, &chooser, (thread, own), meter),

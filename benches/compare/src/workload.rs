@@ -22,6 +22,7 @@ pub(crate) enum Workload {
     MultiGet,
     ReadWhileWriting,
     ScanDeleted,
+    ScanDeletedNow,
     ColdRandom,
     ColdScan100,
     ColdSeq,
@@ -37,6 +38,8 @@ pub(crate) enum Kind {
     SyncedWrite,
     /// Reads one that was loaded before.
     Read(Database),
+    /// Writes a database of its own and deletes most of it, and then reads it at once.
+    Deletes,
     /// Reads it after the page cache has been told to forget it.
     ColdRead,
     /// Writes and reads one of its own under a small memory budget.
@@ -73,7 +76,7 @@ pub(crate) const SURVIVES: u64 = 10;
 
 impl Workload {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::FillSeq,
         Self::FillRandom,
         Self::Overwrite,
@@ -90,6 +93,7 @@ impl Workload {
         Self::MultiGet,
         Self::ReadWhileWriting,
         Self::ScanDeleted,
+        Self::ScanDeletedNow,
         Self::ColdRandom,
         Self::ColdScan100,
         Self::ColdSeq,
@@ -123,6 +127,9 @@ impl Workload {
                 ("readwhilewriting", "readrandom beside one writer of a fixed rate")
             }
             Self::ScanDeleted => ("scan100deleted", "scan100 where 90 % of the keys are deleted"),
+            Self::ScanDeletedNow => {
+                ("scan100deletednow", "the same right after the deletes, with no time to compact")
+            }
             Self::ColdRandom => {
                 ("coldrandom", "readrandom, page cache dropped first, 1/50 of them")
             }
@@ -156,6 +163,7 @@ impl Workload {
             | Self::MultiGet
             | Self::ReadWhileWriting => Kind::Read(Database::Full),
             Self::ScanDeleted => Kind::Read(Database::Deleted),
+            Self::ScanDeletedNow => Kind::Deletes,
             Self::ColdRandom | Self::ColdScan100 | Self::ColdSeq => Kind::ColdRead,
             Self::Metadata => Kind::Metadata,
         }
@@ -183,7 +191,7 @@ impl Workload {
     pub(crate) fn calls(self, keys: u64) -> u64 {
         let calls = match self {
             Self::Batch100 | Self::MultiGet => keys / BATCH,
-            Self::Scan100 | Self::ScanDeleted => keys / 20,
+            Self::Scan100 | Self::ScanDeleted | Self::ScanDeletedNow => keys / 20,
             Self::Large => keys / 200,
             Self::Synced => keys / 20,
             Self::ColdRandom => keys / 50,
@@ -234,7 +242,7 @@ mod tests {
     #[test]
     fn only_reads_need_a_loaded_database() {
         let without = Workload::ALL.iter().filter(|workload| workload.database().is_none());
-        assert_eq!(without.count(), 8);
+        assert_eq!(without.count(), 9);
         assert_eq!(Workload::ScanDeleted.database(), Some(Database::Deleted));
         assert_eq!(Workload::ColdSeq.database(), Some(Database::Full));
     }

@@ -128,12 +128,14 @@ pub(crate) fn load(
 ) -> Result<()> {
     let written = Shuffle::new(keys, SEED);
     batches((0..keys).map(|at| written.at(at)), engine, |number| Some(values.of(number)))?;
-    if database == Database::Deleted {
-        let deleted = Shuffle::new(keys, SEED + 1);
-        let numbers = (0..keys).map(|at| deleted.at(at)).filter(|number| !survives(*number));
-        batches(numbers, engine, |_| None)?;
-    }
-    Ok(())
+    if database == Database::Deleted { delete(engine, keys) } else { Ok(()) }
+}
+
+/// Deletes all keys but those that survive, in random order.
+pub(crate) fn delete(engine: &dyn Engine, keys: u64) -> Result<()> {
+    let deleted = Shuffle::new(keys, SEED + 1);
+    let numbers = (0..keys).map(|at| deleted.at(at)).filter(|number| !survives(*number));
+    batches(numbers, engine, |_| None)
 }
 
 /// Whether the deletes leave this key.
