@@ -99,18 +99,24 @@ fn a_block_that_was_written_wrong_never_makes_a_panic() {
                 bytes[at] ^= mask;
                 reseal(&mut bytes, start, end);
                 let Ok(table) = open(&bytes) else { continue };
-                let ((forward, backward, gets, faults), largest) = largest::allocation(|| {
-                    let gets = entries.iter().map(|(key, _)| table.get(&key.user_key, SeqNo::MAX));
-                    let gets: Vec<_> = gets.collect();
-                    let mut cursor = table.cursor();
-                    for (key, _) in entries.iter().step_by(5) {
-                        // From a place that can be read, often next to it, to one that perhaps cannot.
-                        if cursor.seek(key.as_ref()).is_err() {
-                            assert!(!cursor.is_valid());
+                let ((forward, backward, within, gets, faults), largest) =
+                    largest::allocation(|| {
+                        let gets =
+                            entries.iter().map(|(key, _)| table.get(&key.user_key, SeqNo::MAX));
+                        let gets: Vec<_> = gets.collect();
+                        let mut cursor = table.cursor();
+                        for (key, _) in entries.iter().step_by(5) {
+                            // From a place that can be read, often next to it, to one that perhaps cannot.
+                            if cursor.seek(key.as_ref()).is_err() {
+                                assert!(!cursor.is_valid());
+                            }
                         }
-                    }
-                    (forward(&mut cursor), backward(&mut cursor), gets, faults(&table))
-                });
+                        let (ascending, descending) = (forward(&mut cursor), backward(&mut cursor));
+                        let bound = |place: usize| entries[place].0.user_key.to_vec().into();
+                        cursor.set_bounds(Some(bound(50)), Some(bound(150)));
+                        let within = [forward(&mut cursor), backward(&mut cursor)];
+                        (ascending, descending, within, gets, faults(&table))
+                    });
                 assert!(largest < 256 << 10, "{largest} bytes for byte {at} ^ {mask:02x}");
                 if !faults.is_empty() {
                     refused += 1;
@@ -118,6 +124,12 @@ fn a_block_that_was_written_wrong_never_makes_a_panic() {
                 }
                 passed += 1;
                 let all = forward.unwrap();
+                let is_within = |(key, _): &&Entry| {
+                    (&entries[50].0.user_key..&entries[150].0.user_key).contains(&&key.user_key)
+                };
+                for some in within.map(Result::unwrap) {
+                    assert!(some.iter().filter(is_within).eq(all.iter().filter(is_within)));
+                }
                 assert!(all == backward.unwrap() && all.len() == entries.len());
                 for (entry, get) in all.iter().zip(gets) {
                     let found = get.unwrap().map(|found| (found.seq, found.value.to_vec()));
