@@ -1,6 +1,6 @@
 //! Point reads, scans and writing of one table of 500,000 entries, 16-byte keys and 100-byte values, in the page cache.
 //!
-//! `cargo bench -p polder-sstable -- --quick`
+//! `cargo bench -p polder-sstable --bench table -- --quick`
 
 use base::{Cursor, FileNumber, InternalKeyRef, SeqNo, ValueKind};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
