@@ -220,6 +220,12 @@ impl Lane {
         self.state.lock().compressors.push(Compressor::Broken);
     }
 
+    /// Results that nobody has collected.
+    #[cfg(test)]
+    pub(crate) fn uncollected(&self) -> usize {
+        self.state.lock().finished.len()
+    }
+
     fn compress(&self, mut buffers: Buffers) -> Finished {
         let taken = self.state.lock().compressors.pop();
         let held_before = taken.as_ref().map_or(0, Compressor::memory_bytes);
