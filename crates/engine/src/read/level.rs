@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use base::{Cursor, InternalKeyRef};
+use bytes::Bytes;
 use sstable::{ScanOptions, TableCursor};
 
 use crate::error::Error;
@@ -40,6 +41,9 @@ pub(crate) struct LevelCursor {
     /// The table that was walked last, and its cursor.
     current: Option<(usize, TableCursor)>,
     options: ScanOptions,
+    /// What is read lies at or above this, and below that.
+    lower: Option<Bytes>,
+    upper: Option<Bytes>,
 }
 
 /// For compactions, which read everything once: what they read does not push out of the cache what others read again, and
@@ -64,8 +68,30 @@ impl LevelCursor {
         range: Range<usize>,
         options: ScanOptions,
     ) -> Self {
-        let (at, place) = (range.start, Place::Nowhere);
-        Self { store: Arc::clone(store), files, range, at, place, current: None, options }
+        Self {
+            store: Arc::clone(store),
+            files,
+            at: range.start,
+            range,
+            place: Place::Nowhere,
+            current: None,
+            options,
+            lower: None,
+            upper: None,
+        }
+    }
+
+    /// From the next seek on, only what lies at or above `lower` and below `upper` is wanted: see
+    /// [`TableCursor::set_bounds`]. Until then the cursor stands nowhere.
+    pub(crate) fn set_bounds(&mut self, lower: Option<Bytes>, upper: Option<Bytes>) {
+        self.place = Place::Nowhere;
+        if lower.is_none() && upper.is_none() && self.lower.is_none() && self.upper.is_none() {
+            return;
+        }
+        if let Some((_, cursor)) = &mut self.current {
+            cursor.set_bounds(lower.clone(), upper.clone());
+        }
+        (self.lower, self.upper) = (lower, upper);
     }
 
     /// The cursor of table `at`, opened if need be.
@@ -75,16 +101,33 @@ impl LevelCursor {
             Some(own) => own,
             None => {
                 let reader = self.store.reader(&self.files[self.at])?;
-                (self.at, reader.cursor_with(self.options))
+                let mut cursor = reader.cursor_with(self.options);
+                if self.lower.is_some() || self.upper.is_some() {
+                    cursor.set_bounds(self.lower.clone(), self.upper.clone());
+                }
+                (self.at, cursor)
             }
         };
         Ok(&mut self.current.insert(own).1)
     }
 
-    /// Stands ahead of table `at`, if it is one of those walked.
+    /// Whether table `at` begins beyond the bound that lies in `direction`.
+    fn is_beyond(&self, at: usize, direction: Direction) -> bool {
+        let meta = &self.files[at].meta;
+        match direction {
+            Direction::Forward => {
+                self.upper.as_ref().is_some_and(|upper| meta.smallest.user_key[..] >= upper[..])
+            }
+            Direction::Backward => {
+                self.lower.as_ref().is_some_and(|lower| meta.largest.user_key[..] < lower[..])
+            }
+        }
+    }
+
+    /// Stands ahead of table `at`, if it is one of those walked and not beyond the bounds.
     fn come_to(&mut self, at: Option<usize>, direction: Direction) {
         self.place = match at {
-            Some(at) if self.range.contains(&at) => {
+            Some(at) if self.range.contains(&at) && !self.is_beyond(at, direction) => {
                 self.at = at;
                 Place::Ahead(direction)
             }

@@ -50,6 +50,16 @@ impl MergeCursor {
         Self { children, live, top: 0, prefix: Vec::new(), direction: Direction::Forward }
     }
 
+    /// From the next seek on, only what lies at or above `lower` and below `upper` is wanted. More may be met.
+    pub(crate) fn set_bounds(&mut self, lower: Option<Bytes>, upper: Option<Bytes>) {
+        self.live.clear();
+        for child in &mut self.children {
+            if let Child::Level(cursor) = child {
+                cursor.set_bounds(lower.clone(), upper.clone());
+            }
+        }
+    }
+
     /// What the blocks take that its children stand in, each counted as `usual_bytes` at least.
     pub(crate) fn block_bytes(&self, usual_bytes: usize) -> usize {
         let of_table = |child: &Child| child.table().map_or(0, TableCursor::block_bytes);

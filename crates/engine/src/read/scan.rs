@@ -111,8 +111,18 @@ impl Reading<'_> {
         }
     }
 
-    /// Places the cursor on the first entry that may lie within the bounds.
+    /// What all keys that are wanted lie below.
+    fn end(&self) -> Option<Bytes> {
+        match self.upper {
+            Bound::Unbounded => None,
+            Bound::Included(key) => Some([key, &[0]].concat().into()),
+            Bound::Excluded(key) => Some(Bytes::copy_from_slice(key)),
+        }
+    }
+
+    /// Places the cursor on the first entry that may lie within the bounds, to go upwards.
     pub(crate) fn seek_front(&self, cursor: &mut MergeCursor) -> Result<(), Error> {
+        cursor.set_bounds(None, self.end());
         match self.lower {
             Bound::Unbounded => cursor.seek_to_first(),
             Bound::Included(key) => cursor.seek(InternalKeyRef::seek_at(key, self.at)),
@@ -120,8 +130,15 @@ impl Reading<'_> {
         }
     }
 
-    /// Places the cursor on the last entry that may lie within the bounds.
+    /// Places the cursor on the last entry that may lie within the bounds, to go downwards.
     pub(crate) fn seek_back(&self, cursor: &mut MergeCursor) -> Result<(), Error> {
+        // Without an end in this direction, the other bound does not make it worth while.
+        let start = match self.lower {
+            Bound::Unbounded => None,
+            Bound::Included(key) | Bound::Excluded(key) => Some(Bytes::copy_from_slice(key)),
+        };
+        let end = start.as_ref().and_then(|_| self.end());
+        cursor.set_bounds(start, end);
         match self.upper {
             Bound::Unbounded => cursor.seek_to_last(),
             Bound::Included(key) => cursor.seek_for_prev(after(key)),

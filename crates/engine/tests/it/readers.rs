@@ -396,3 +396,45 @@ fn what_a_closed_iterator_leaves_fits_any_other() {
         db.compact().unwrap();
     }
 }
+
+/// A block beyond the bounds of an iterator is not read, whichever way it goes and whoever used its cursors before; nor is
+/// a table.
+#[test]
+fn what_lies_beyond_the_bounds_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        compression: engine::Compression::None,
+        block_size: 8 << 10,
+        target_file_size_base: 64 << 10,
+        write_buffer_size: 1 << 20,
+        ..small()
+    };
+    let db = open(dir.path(), &options);
+    for i in 0..40u32 {
+        db.put((i * 1000).to_be_bytes(), [i as u8; 9000]).unwrap();
+    }
+    db.compact().unwrap();
+    assert!(db.stats().levels.iter().any(|level| level.tables > 3), "{:?}", db.stats().levels);
+    let read = || {
+        let stats = db.stats();
+        stats.block_cache_hits + stats.block_cache_misses
+    };
+    // From here on the tables keep their partitions, and a look into the cache is one for a data block.
+    let all = db.iter().unwrap().count();
+    let mut most = 0;
+    for i in 1..39u32 {
+        // What leads to a block does not say its first key, but something between that and the last one before it.
+        let (this, next) = ((i * 1000).to_be_bytes(), (i * 1000 + 1).to_be_bytes());
+        for is_back in [false, true] {
+            let before = read();
+            let mut one = db.range(&this[..]..&next[..]).unwrap();
+            let step = if is_back { engine::Iter::next_back } else { engine::Iter::next };
+            assert_eq!(step(&mut one).unwrap().unwrap().1, [i as u8; 9000][..]);
+            assert!(step(&mut one).is_none());
+            most = most.max(read() - before);
+        }
+        assert_eq!(db.range(&this[..]..).unwrap().count(), all - i as usize);
+        assert_eq!(db.range(..&this[..]).unwrap().rev().count(), i as usize);
+    }
+    assert_eq!(most, 1, "blocks for one entry in a block of its own");
+}
