@@ -1,7 +1,8 @@
 //! A position in one data block, which can be moved both ways.
 //!
 //! Going back, entries can only be read forwards from a restart: the entries of one restart interval are read at once
-//! and kept, so that a step back costs on average what a step forward does.
+//! and kept, so that a step back costs on average what a step forward does. Of a key that is kept only what the next does not
+//! have is written down, which all together is less than the block, whatever it says.
 
 use super::search::overlong;
 use super::{Block, LINE_BYTES, RawEntry, RestartPlace};
@@ -18,8 +19,9 @@ const FETCHED_LINES: usize = 16;
 struct Kept {
     at: usize,
     end: usize,
-    /// Its user key's place in `kept_keys`.
-    key: Range<usize>,
+    /// Its user key is so many bytes of that of the entry behind it, and what stands here in `kept_keys`.
+    shared: usize,
+    rest: Range<usize>,
     trailer: u64,
     value: Range<usize>,
 }
@@ -124,6 +126,12 @@ impl BlockIter {
     /// About how many bytes of memory its block takes; 0 without one.
     pub(crate) fn block_bytes(&self) -> usize {
         self.block.as_ref().map_or(0, Block::memory_bytes)
+    }
+
+    /// Bytes of the buffers that a walk back fills.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.capacity() * size_of::<Kept>() + self.kept_keys.capacity()
     }
 
     /// Where in the block the current entry and its value begin.
@@ -237,15 +245,21 @@ impl BlockIter {
         self.key.len = 0;
         while at < end {
             let entry = block.entry_at(at)?;
+            if let Some(last) = self.kept.last_mut() {
+                let rest = self.key.as_slice().get(entry.shared..).ok_or_else(|| overlong(at))?;
+                let start = self.kept_keys.len();
+                self.kept_keys.extend_from_slice(rest);
+                (last.shared, last.rest) = (entry.shared, start..self.kept_keys.len());
+            }
             let trailer = apply(&mut self.key, block, &entry, at)?;
             let value = block.value_at(value_start, entry.value_len)?;
             value_start = value.end as u64;
-            let start = self.kept_keys.len();
-            self.kept_keys.extend_from_slice(self.key.as_slice());
-            let key = start..self.kept_keys.len();
-            self.kept.push(Kept { at, end: entry.end, key, trailer, value });
+            let (shared, rest) = (self.key.len, 0..0);
+            self.kept.push(Kept { at, end: entry.end, shared, rest, trailer, value });
             at = entry.end;
         }
+        // Room for copies of the usual length, see `KeyBuffer`.
+        self.kept_keys.extend_from_slice(&[0; KeyBuffer::STRIDE]);
         if at != end {
             self.kept.clear();
             return Err(Malformed::new(
@@ -258,7 +272,7 @@ impl BlockIter {
 
     fn take_kept(&mut self) -> Result<(), Malformed> {
         let Some(kept) = self.kept.pop() else { return Ok(()) };
-        self.key.set(0, &self.kept_keys, kept.key);
+        self.key.set(kept.shared, &self.kept_keys, kept.rest);
         self.at = kept.at;
         self.end = kept.end;
         self.value = kept.value;

@@ -34,7 +34,7 @@ use crate::error::Malformed;
 use crate::filter;
 use crate::format::BlockKind;
 use base::prefetch::prefetch;
-use base::{InternalKeyRef, varint};
+use base::{InternalKeyRef, MAX_KEY_BYTES, varint};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -339,7 +339,20 @@ fn long_header(entries: &[u8], at: usize) -> Result<Header, Malformed> {
         let value_len = varint::get_u32(&mut input)?;
         Some(Header { shared, rest, value_len, body: entries.len() - input.len() })
     };
-    header().ok_or_else(|| {
+    let header = header().ok_or_else(|| {
         Malformed::new("an entry's three lengths", format_args!("others at byte {at}"))
-    })
+    })?;
+    // A key that is too long has a long header, as have few others.
+    let key_and_trailer = header.shared.saturating_add(header.rest);
+    if key_and_trailer > MAX_KEY_BYTES {
+        let tag = header.body.checked_add(header.rest).and_then(|end| entries.get(end - 1));
+        let trailer = 1 + tag.map_or(0, |tag| usize::from(tag >> 4));
+        if key_and_trailer > MAX_KEY_BYTES + trailer {
+            return Err(Malformed::new(
+                "a user key of 65,535 bytes at most",
+                format_args!("{key_and_trailer} bytes with the trailer at byte {at}"),
+            ));
+        }
+    }
+    Ok(header)
 }

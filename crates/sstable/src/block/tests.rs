@@ -140,3 +140,66 @@ fn an_index_is_reached_by_number() {
     assert!(index.indexed(50).is_err());
     assert!(build(&entries, 2).check_index().is_err());
 }
+
+/// A block of one restart, whose first key has so many bytes, and of `entries` more that share all but the last of it.
+fn of_long_keys(key_bytes: usize, entries: usize) -> Vec<u8> {
+    let mut data = Vec::new();
+    varint::put_u64(&mut data, 0);
+    varint::put_u64(&mut data, key_bytes as u64 + 1);
+    data.push(0);
+    data.resize(data.len() + key_bytes, b'k');
+    data.push(ValueKind::Put as u8);
+    for n in 0..entries {
+        varint::put_u64(&mut data, key_bytes as u64 - 2);
+        data.extend_from_slice(&[3, 0, b'l', 0, ValueKind::Put as u8]);
+        let last = data.len() - 2;
+        (data[last - 1], data[last]) = (b'l' + (n >> 8) as u8, n as u8);
+    }
+    data.extend_from_slice(&[0; RESTART_BYTES]);
+    data.push(0);
+    data.extend_from_slice(&1u32.to_le_bytes());
+    data
+}
+
+fn walked(data: Vec<u8>) -> (usize, Result<(), Malformed>, BlockIter) {
+    let mut iter = BlockIter::new();
+    iter.set_block(Block::parse(BlockKind::Data, Bytes::from(data)).unwrap());
+    let mut steps = 0;
+    let mut moved = iter.seek_to_first();
+    while moved.is_ok() && iter.is_valid() {
+        assert!(iter.key().user_key.len() <= base::MAX_KEY_BYTES, "longer than any key");
+        moved = iter.next();
+        steps += 1;
+    }
+    (steps, moved, iter)
+}
+
+/// K: no key is longer than keys can be, whatever an entry says.
+#[test]
+fn a_key_that_is_too_long_is_refused() {
+    let most = base::MAX_KEY_BYTES;
+    let (steps, moved, _) = walked(of_long_keys(most, 3));
+    assert!(steps == 4 && moved.is_ok());
+    for key_bytes in [most + 1, most + 7, most + 8, 2 * most] {
+        let (steps, moved, _) = walked(of_long_keys(key_bytes, 3));
+        assert!(steps == 0 && moved.is_err(), "{key_bytes}: {steps} steps");
+    }
+}
+
+/// K: a step back keeps the entries before it, in no more memory than the block is worth.
+#[test]
+fn going_back_over_long_keys_takes_little_memory() {
+    let data = of_long_keys(60_000, 4000);
+    let len = data.len();
+    let (steps, moved, mut iter) = walked(data);
+    assert!(steps == 4001 && moved.is_ok());
+    iter.seek_to_last().unwrap();
+    let kept = iter.kept_bytes();
+    assert!(kept < 16 * len, "{kept} bytes are kept of a block of {len}");
+    let mut back = Vec::new();
+    while iter.is_valid() {
+        back.push(iter.key().user_key[59_990..].to_vec());
+        iter.prev().unwrap();
+    }
+    assert!(back.len() == 4001 && back.is_sorted_by(|a, b| a > b));
+}
