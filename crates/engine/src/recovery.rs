@@ -108,6 +108,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<Arc<
         compaction_signal: Signal::default(),
         janitor_signal,
         manual: Mutex::default(),
+        given_up: Mutex::default(),
         install: Mutex::new(()),
         doubtful: Mutex::default(),
         threads: Threads::default(),

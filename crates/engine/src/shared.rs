@@ -21,7 +21,7 @@ use wal::Wal;
 use crate::background::{OnPanic, Progress, Threads};
 use crate::budget::Budget;
 use crate::commit::state::CommitState;
-use crate::compaction::ManualCompactions;
+use crate::compaction::{GivenUp, ManualCompactions};
 use crate::error::Error;
 use crate::health::Health;
 use crate::options::Options;
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) compaction_signal: Signal,
     pub(crate) janitor_signal: Arc<Signal>,
     pub(crate) manual: Mutex<ManualCompactions>,
+    /// Compactions that failed and can wait.
+    pub(crate) given_up: Mutex<GivenUp>,
     /// Serialises the steps of flushes and compactions that change the version and the view.
     pub(crate) install: Mutex<()>,
     /// Tables of edits of which it is unknown whether they are on the disk.

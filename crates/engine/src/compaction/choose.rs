@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use base::{FamilyId, SeqNo};
-use version::pick::{Compaction, pick_compaction, pick_leftovers, pick_range, pick_reads};
+use version::VersionNumber;
+use version::pick::{Claim, Compaction, pick_compaction, pick_leftovers, pick_range, pick_reads};
 
 use crate::compaction::Job;
 use crate::error::Error;
@@ -19,6 +20,27 @@ pub(crate) struct ManualCompactions {
     next: u64,
     /// Requests up to here (exclusive) are done.
     done: u64,
+}
+
+/// Rewritings in place that failed. Nobody needs them at once, so none is tried again before the tables have changed.
+#[derive(Debug, Default)]
+pub(crate) struct GivenUp {
+    /// As of this version.
+    version: Option<VersionNumber>,
+    claims: Vec<Claim>,
+}
+
+impl GivenUp {
+    fn add(&mut self, version: VersionNumber, claim: Claim) {
+        if self.version != Some(version) {
+            *self = Self { version: Some(version), claims: Vec::new() };
+        }
+        self.claims.push(claim);
+    }
+
+    fn as_of(&self, version: VersionNumber) -> Vec<Claim> {
+        if self.version == Some(version) { self.claims.clone() } else { Vec::new() }
+    }
 }
 
 /// A compaction, and the family that it is of.
@@ -102,14 +124,23 @@ impl Shared {
         of_families(version, |levels| pick_compaction(levels, &options, &[]))
     }
 
+    /// Sees to it that a compaction that has failed, and can wait, is not tried again and again.
+    pub(super) fn give_up(&self, job: &Job) {
+        let compaction = &job.compaction;
+        if compaction.level == compaction.output_level {
+            self.given_up.lock().add(job.version.number(), compaction.claim());
+        }
+    }
+
     /// What snapshots kept and nobody needs any more. Where one is still open, its release wakes the compaction thread.
     fn left_over(&self, version: &Version) -> Option<Picked> {
         let options = self.options.compaction();
+        let given_up = self.given_up.lock().as_of(version.number());
         loop {
             let oldest = self.snapshots.oldest();
             let mut held_until: Option<SeqNo> = None;
             let picked = of_families(version, |levels| {
-                let left = pick_leftovers(levels, &options, &[], oldest);
+                let left = pick_leftovers(levels, &options, &given_up, oldest);
                 held_until = held_until.into_iter().chain(left.held_until).min();
                 left.compaction
             });

@@ -1,9 +1,10 @@
 //! Compaction: tables are merged into the next level, and versions that no snapshot sees are left behind.
 //!
-//! What to compact is decided by `version::pick`, purely, and which of it first in `choose.rs`; here it is done: merge the inputs, write tables of the target
-//! size (all versions of a key in one table), sync them and the directory, install the change with one manifest edit.
-//! If anything fails, or the engine closes, the new tables are removed, the inputs stay what they are, and the job is
-//! picked again.
+//! What to compact is decided by `version::pick`, purely, and which of it first in `choose.rs`; here it is done: merge
+//! the inputs, write tables of the target size (all versions of a key in one table), sync them and the directory, install
+//! the change with one manifest edit. If anything fails, or the engine closes, the new tables are removed, the inputs stay
+//! what they are, and the job is picked again: at once if it is due or was asked for, else when the tables have changed
+//! or reads have paid anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::tables::{TableHandle, Version};
 
 mod choose;
 
-pub(crate) use choose::ManualCompactions;
+pub(crate) use choose::{GivenUp, ManualCompactions};
 
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -83,6 +84,9 @@ impl Shared {
             for table in &job.compaction.inputs[0] {
                 table.handle.account.close();
             }
+        }
+        if done.is_err() {
+            self.give_up(&job);
         }
         drop(job);
         done?;

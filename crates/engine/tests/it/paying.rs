@@ -242,3 +242,42 @@ fn a_merge_that_fails_is_paid_for_anew() {
     read_until_merged(&db, SEEKS_MAX, |key| seek(&db, key));
     assert_eq!(runs(&db), 1);
 }
+
+/// What a snapshot kept can wait: a rewriting that fails is tried again when the tables have changed, not all the time,
+/// and others have their turn.
+#[test]
+fn a_rewriting_that_fails_is_not_tried_again_and_again() {
+    let fs = SimFs::new();
+    let options = Options { target_file_size_base: 256 << 10, ..roomy() };
+    let db = Db::open_on(Arc::new(fs.clone()), "/db", options).unwrap();
+    run_of(&db, 0, 1, 1);
+    let snapshot = db.snapshot();
+    for key in (0..KEYS).filter(|key| key % 3 != 0) {
+        db.delete(key.to_be_bytes()).unwrap();
+    }
+    db.compact().unwrap();
+    fs.inject(
+        Fault::new(Operation::Create, Effect::Fail(std::io::ErrorKind::StorageFull))
+            .on_path(".sst")
+            .times(u64::MAX),
+    );
+    let before = db.stats();
+    let tables: u64 = before.levels.iter().map(|level| level.tables).sum();
+    assert!(tables >= 4, "{before:?}");
+    drop(snapshot);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while db.stats().compaction_failures < tables {
+        assert!(std::time::Instant::now() < until, "not all were tried: {:?}", db.stats());
+        std::thread::yield_now();
+    }
+    db.wait_for_compaction().unwrap();
+    assert_eq!(db.stats().compaction_failures, tables, "each once: {:?}", db.stats());
+    db.put("a", "later").unwrap();
+    fs.clear_faults();
+    db.flush().unwrap();
+    db.wait_for_compaction().unwrap();
+    let stats = db.stats();
+    assert_eq!(stats.compaction_failures, tables, "{stats:?}");
+    let entries = db.verify(|fault| panic!("{fault}")).unwrap().entries;
+    assert_eq!(entries, u64::from(KEYS.div_ceil(3)) + 1, "{stats:?}");
+}
