@@ -237,7 +237,8 @@ impl LevelCursor {
         let skipped = files.partition_point(|file| file.meta.largest.as_ref() < target);
         let is_inside = files.get(skipped).is_some_and(|file| file.meta.smallest.as_ref() < target);
         self.come_to(Some(self.range.start + skipped), Direction::Forward);
-        if is_inside {
+        // Not if that table lies beyond the bounds: then it stands nowhere.
+        if is_inside && self.is_ahead() {
             self.go(Direction::Forward, |cursor| cursor.seek(target))?;
         }
         Ok(())
@@ -249,7 +250,7 @@ impl LevelCursor {
         let last = begun.checked_sub(1);
         let is_inside = last.is_some_and(|at| files[at].meta.largest.as_ref() > target);
         self.come_to(last.map(|at| self.range.start + at), Direction::Backward);
-        if is_inside {
+        if is_inside && self.is_ahead() {
             self.go(Direction::Backward, |cursor| cursor.seek_for_prev(target))?;
         }
         Ok(())

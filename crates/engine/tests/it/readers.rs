@@ -438,3 +438,36 @@ fn what_lies_beyond_the_bounds_is_not_read() {
     }
     assert_eq!(most, 1, "blocks for one entry in a block of its own");
 }
+
+/// An iterator between whose bounds no table has anything meets writes beyond them that it does not see, so many that it
+/// seeks past them: that leads to no table before its bounds.
+#[test]
+fn a_seek_past_what_lies_beyond_the_bounds_leads_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let compression = engine::Compression::None;
+    let options = Options { target_file_size_base: 64 << 10, compression, ..small() };
+    let db = open(dir.path(), &options);
+    for n in 0..40u32 {
+        db.put((n * 10).to_be_bytes(), vec![n as u8; 30_000]).unwrap();
+    }
+    db.compact().unwrap();
+    assert!(db.stats().levels.iter().any(|level| level.tables > 5), "{:?}", db.stats().levels);
+    let past = db.snapshot();
+    for n in 0..400u32 {
+        db.put(n.to_be_bytes(), "new").unwrap();
+    }
+    let number = |entry: Result<(engine::Bytes, engine::Bytes), engine::Error>| {
+        u32::from_be_bytes(entry.unwrap().0[..].try_into().unwrap())
+    };
+    for n in 1..39u32 {
+        for (from, to) in [(n * 10 + 1, n * 10 + 5), (n * 10, n * 10 + 5), (1, n * 10)] {
+            let expected: Vec<u32> = (from..to).filter(|key| key % 10 == 0).collect();
+            let range = || past.range(&from.to_be_bytes()[..]..&to.to_be_bytes()[..]).unwrap();
+            let found: Vec<u32> = range().map(number).collect();
+            assert_eq!(found, expected, "{from} to {to}");
+            let mut found: Vec<u32> = range().rev().map(number).collect();
+            found.reverse();
+            assert_eq!(found, expected, "{from} to {to}, backwards");
+        }
+    }
+}
