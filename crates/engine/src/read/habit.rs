@@ -3,7 +3,7 @@
 //! Algorithm: what the last two iterators with these parts have used is known. The first batch is as much as the lesser
 //! of the two, so that a reader who wants one entry reads one; the second reaches as far as the greater; from there on
 //! each batch is twice as large as all before it. So a scan of a length that was met before reads no more than it needs,
-//! in one batch or two, and any other at most thrice that.
+//! in one batch or two; a longer one at most thrice that; and a shorter one as much as the last two have, once.
 
 use crate::read::batch::BatchLimit;
 

@@ -140,3 +140,28 @@ fn neighbours_are_served_by_their_block() {
     let misses = db.stats().block_cache_misses - before;
     assert!(misses < 1500, "{misses} misses for some 200 blocks and as many large values");
 }
+
+/// Without filters a block is all that tells that a key is not there, and no record can: it is kept.
+#[test]
+fn what_is_not_there_is_told_by_its_block_where_there_is_no_filter() {
+    let dir = tempfile::tempdir().unwrap();
+    let db =
+        open(dir.path(), &Options { filter_bits_per_key: 0, block_size: 1 << 10, ..options() });
+    fill(&db, 0);
+    db.compact().unwrap();
+    // Scans fill the cache.
+    (0..3).for_each(|_| assert_eq!(db.iter().unwrap().count() as u32, KEYS));
+    let before = db.stats().block_cache_misses;
+    let mut random = Random::new(3);
+    for turn in 0..3000 {
+        // Some a hundred and twenty blocks.
+        let key = [&key(5000 + random.below(800) as u32)[..], b"!"].concat();
+        if turn % 2 == 0 {
+            assert_eq!(db.get(&key).unwrap(), None);
+        } else {
+            assert_eq!(db.multi_get(&[&key], &ReadOptions::default()).unwrap(), [None]);
+        }
+    }
+    let misses = db.stats().block_cache_misses - before;
+    assert!(misses < 300, "{misses} misses for some a hundred and twenty blocks");
+}

@@ -114,7 +114,10 @@ impl Table {
         }
         let (handle, place) = self.handle_for(number, target, &mut None)?;
         let mut found = self.fetcher.point_block(handle, place, *how)?;
-        let Some(entry) = self.entry_for(&found.block, handle, target)? else { return Ok(None) };
+        let Some(entry) = self.entry_for(&found.block, handle, target)? else {
+            self.offer_unfound(&mut found, handle, number);
+            return Ok(None);
+        };
         self.offer_found(&mut found, handle, (target, hash), &entry);
         Ok(taken(lend(&found, &entry)))
     }
@@ -166,6 +169,8 @@ impl Table {
             if let Some(entry) = self.entry_for(&found.block, handle, target)? {
                 self.offer_found(found, handle, (target, hash), &entry);
                 each(place, lend(found, &entry));
+            } else {
+                self.offer_unfound(found, handle, number);
             }
         }
         Ok(())
@@ -206,6 +211,19 @@ impl Table {
         // A version that is not the table's newest of its key cannot stand for it.
         let is_newest = target.seq >= self.properties.max_seq;
         if !is_newest || !cache.insert_record(record, entry.seq, entry.kind, value) {
+            cache.insert(*table, handle.offset, found.block.clone());
+            found.is_kept = true;
+        }
+    }
+
+    /// After a block was searched in vain: it is offered to the cache if partition `number` has no filter, which would have
+    /// spared most such searches.
+    #[cold]
+    fn offer_unfound(&self, found: &mut PointBlock, handle: Handle, number: usize) {
+        if !found.is_kept
+            && self.partitions[number].filter.is_none()
+            && let Some(BlockCacheHandle { cache, table }) = &self.fetcher.cache
+        {
             cache.insert(*table, handle.offset, found.block.clone());
             found.is_kept = true;
         }
