@@ -9,6 +9,7 @@ mod crash;
 mod failing;
 mod families;
 mod faults;
+mod keeping;
 mod kill;
 mod limiting;
 mod linear;
