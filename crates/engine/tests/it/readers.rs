@@ -344,7 +344,15 @@ fn closed_iterators_keep_little_and_no_memtable() {
     fill(&db, 0, 400, 1);
     db.flush().unwrap();
     fill(&db, 400, 800, 1);
-    let before = db.stats();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let before = loop {
+        let now = db.stats();
+        if (now.memtables, now.job_bytes) == (1, 0) {
+            break now;
+        }
+        assert!(std::time::Instant::now() < until, "a flush goes on: {now:?}");
+        std::thread::yield_now();
+    };
     let mut open: Vec<_> = (0..100).map(|_| db.iter().unwrap()).collect();
     for iter in &mut open {
         assert!(iter.next_entry().unwrap().is_some());
