@@ -60,9 +60,9 @@ impl MergeCursor {
         }
     }
 
-    /// What the blocks take that its children stand in, each counted as `usual_bytes` at least.
+    /// What the blocks take that its children keep, those of each counted as `usual_bytes` at least.
     pub(crate) fn block_bytes(&self, usual_bytes: usize) -> usize {
-        let of_table = |child: &Child| child.table().map_or(0, TableCursor::block_bytes);
+        let of_table = |child: &Child| child.table().map_or(0, TableCursor::kept_bytes);
         self.children.iter().map(|child| of_table(child).max(usual_bytes)).sum()
     }
 

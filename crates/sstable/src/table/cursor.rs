@@ -82,6 +82,17 @@ impl TableCursor {
         self.data.block_bytes()
     }
 
+    /// About how many bytes of memory the blocks take that it keeps: that of [`TableCursor::block_bytes`], and its partition
+    /// of the index unless the table keeps that itself ([`BlockCache::keep`]).
+    ///
+    /// [`BlockCache::keep`]: crate::BlockCache::keep
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let of_table = self.table.partitions.get(self.partition).and_then(|of| of.kept_index.get());
+        let own = self.index.as_ref().filter(|_| of_table.is_none());
+        self.block_bytes() + own.map_or(0, |(index, _)| index.memory_bytes())
+    }
+
     /// Takes care that after an error the cursor is not valid.
     fn guarded(
         &mut self,

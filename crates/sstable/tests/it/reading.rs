@@ -230,6 +230,16 @@ fn partitions_are_kept_as_far_as_the_cache_allows() {
                 assert_eq!(table.get(&key.user_key, SeqNo::MAX).unwrap().unwrap().value, value);
             }
         }
+        // A cursor answers for the partition that its table does not keep.
+        let mut cursor = table.cursor();
+        assert_eq!(cursor.kept_bytes(), 0);
+        cursor.seek_to_first().unwrap();
+        let own = cursor.kept_bytes() - cursor.block_bytes();
+        match room {
+            0 => assert!((100..1000).contains(&own), "{own}"),
+            3000 => {}
+            _ => assert_eq!(own, 0),
+        }
         let is_partition = |kind| matches!(kind, BlockKind::Index | BlockKind::Filter);
         let cached = cache.blocks.lock().unwrap();
         let cached = cached.values().filter(|block| is_partition(block.kind())).count() as u64;
