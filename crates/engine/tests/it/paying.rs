@@ -281,3 +281,88 @@ fn a_rewriting_that_fails_is_not_tried_again_and_again() {
     let entries = db.verify(|fault| panic!("{fault}")).unwrap().entries;
     assert_eq!(entries, u64::from(KEYS.div_ceil(3)) + 1, "{stats:?}");
 }
+
+const FEW: u32 = 1500;
+
+/// Three runs of level 0 on a simulated disk, all of it durable. With what `key` holds then.
+fn few_on(fs: &SimFs) -> Db {
+    let db = Db::open_on(Arc::new(fs.clone()), "/db", roomy()).unwrap();
+    for round in 0..3u8 {
+        for key in 0..FEW {
+            db.put(key.to_be_bytes(), [round; 100]).unwrap();
+        }
+        db.flush().unwrap();
+    }
+    db
+}
+
+/// Whether the disk, as a power cut leaves it, has these entries in sound files.
+fn has_after_a_cut(fs: &SimFs, seed: u64, expected: &[(Vec<u8>, Vec<u8>)], what: &str) {
+    let db = Db::open_on(Arc::new(fs.crash_clone(seed)), "/db", roomy()).unwrap();
+    assert!(all(&db) == expected, "{what}");
+    db.verify(|fault| panic!("{what}: {fault}")).unwrap();
+    db.wait_for_compaction().unwrap();
+    assert!(all(&db) == expected, "{what}, later");
+}
+
+/// Cuts the power at each operation of `work`, which changes nothing that a reader sees, after `prepare`.
+fn cut_at_each<S>(prepare: fn(&Db) -> S, work: fn(&Db, S)) {
+    let fs = SimFs::new();
+    let db = few_on(&fs);
+    let prepared = prepare(&db);
+    let (before, expected) = (fs.operations(), all(&db));
+    work(&db, prepared);
+    let operations = fs.operations() - before;
+    assert!(operations > 5, "{operations} operations: nothing was rewritten");
+    drop(db);
+    for number in 1..=operations {
+        let fs = SimFs::new();
+        let db = few_on(&fs);
+        let prepared = prepare(&db);
+        fs.power_off_at(fs.operations() + number);
+        work(&db, prepared);
+        drop(db);
+        has_after_a_cut(&fs, number, &expected, &format!("power cut at operation {number}"));
+    }
+}
+
+/// K, W7: a power cut while runs are merged that reads have paid for loses nothing.
+#[test]
+fn a_power_cut_in_a_merge_that_was_paid_for_loses_nothing() {
+    cut_at_each(
+        |_| (),
+        |db, ()| {
+            for key in 0..SEEKS_MAX {
+                let done = db.stats();
+                if done.read_compactions + done.compaction_failures > 0 {
+                    break;
+                }
+                // Without power it cannot be read any more.
+                let Ok(mut iter) = db.range(&(key % FEW).to_be_bytes()[..]..) else { break };
+                if iter.next_entry().is_err() {
+                    break;
+                }
+            }
+            drop(db.wait_for_compaction());
+        },
+    );
+}
+
+/// K, W7: the same of what is rewritten where it is, in the last level, because a snapshot has gone.
+#[test]
+fn a_power_cut_in_a_rewriting_in_place_loses_nothing() {
+    cut_at_each(
+        |db| {
+            let snapshot = db.snapshot();
+            for key in (0..FEW).filter(|key| key % 3 != 0) {
+                db.delete(key.to_be_bytes()).unwrap();
+            }
+            db.compact().unwrap();
+            snapshot
+        },
+        |db, snapshot| {
+            drop(snapshot);
+            drop(db.wait_for_compaction());
+        },
+    );
+}
